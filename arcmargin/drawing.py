@@ -1,0 +1,242 @@
+"""Test embeddings on one matplotlib Axes: circle (2-D), sphere (3-D), projection (higher), angles.
+
+Every painter takes a run's Embeddings, the class names, and the width of its Axes in inches, from
+which it decides how much text fits. Class colours and the limits of circle and sphere are fixed.
+"""
+
+from typing import Any
+
+import matplotlib.patheffects as effects
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Circle, Polygon, Wedge
+from matplotlib.ticker import NullLocator
+
+from arcmargin import geometry
+from arcmargin.marks import FAINT, GAP, INK, OVERLAP, OWN, WRONG, class_colours, labelled
+from arcmargin.record import Embeddings
+
+BINS = 1440  # around the circle: a quarter of a degree each
+MOST_POINTS = 3000  # in a scatter; a bounded sample, the same points every time
+
+
+def circle(
+    ax: Axes, data: Embeddings, names: list[str], predicted: float | None, inches: float
+) -> None:
+    """Outside the circle each class's density (square root, to show the tails), a tick at the
+    header's class directions; inside a sector for the 5-95 % arc, a ray for the centre, and between
+    the arcs the gap with a bracket as wide as the predicted one."""
+    long = max(map(len, names)) if labelled(names, inches) else 1
+    _blank(ax, limit=1.66 + 0.045 * max(0, long - 3))
+    around = geometry.arcs(data.embeddings, data.labels)
+    colours = class_colours(len(names))
+    degrees = np.degrees(np.arctan2(data.embeddings[:, 1], data.embeddings[:, 0]))
+    ends = around.centre + around.high
+    for end, gap in zip(ends, around.gap, strict=True):
+        _gap(ax, end, gap, predicted, inches)
+    for label, centre, low, high in zip(*around[:4], strict=True):
+        colour = colours[label]
+        ax.add_patch(Wedge((0, 0), 1, centre + low, centre + high, fc=colour, alpha=0.45, lw=0))
+        ax.plot(*_polar(centre, [0, 1]), color=colour, lw=0.4 + 0.15 * inches, zorder=3)
+        height = 0.45 * np.sqrt(_density(degrees[data.labels == label], high - low))
+        _ridge(ax, height, colour)
+        if labelled(names, inches):
+            _outside(ax, centre, names[label], inches)
+    ax.add_patch(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7, zorder=4))
+    for x, y in data.centres:
+        ax.plot(*_polar(np.degrees(np.arctan2(y, x)), [0.95, 1.0]), color=INK, lw=1.1, zorder=5)
+
+
+def _outside(ax: Axes, degrees: float, name: str, inches: float) -> None:
+    """A class name beyond its ridge, aligned so that it grows away from the circle."""
+    x, y = _polar(degrees, 1.49)
+    ha, va = ("left" if x > 0 else "right"), "center"
+    if abs(x) < 0.4:
+        ha, va = "center", "bottom" if y > 0 else "top"
+    ax.text(x, y, name, fontsize=_size(inches), color=INK, ha=ha, va=va)
+
+
+def _gap(ax: Axes, end: float, gap: float, predicted: float | None, inches: float) -> None:
+    """The wedge between two arcs; where they overlap it is red."""
+    middle = end + gap / 2
+    if gap < 0:
+        hatched: dict[str, Any] = {"fc": "none", "ec": OVERLAP, "hatch": "/////", "lw": 0}
+        ax.add_patch(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
+    else:
+        ax.add_patch(Wedge((0, 0), 1, end, end + gap, fc=GAP, lw=0))
+    if predicted is not None:
+        span = np.linspace(middle - predicted / 2, middle + predicted / 2, 50)
+        radius = np.r_[0.77, np.full(50, 0.81), 0.77]
+        bracket = _polar(np.r_[span[0], span, span[-1]], radius)
+        ax.plot(*bracket, color=INK, lw=0.5 + 0.15 * inches, solid_capstyle="butt", zorder=4)
+    if inches > 3.5 and gap > 7:  # room for a number
+        x, y = _polar(middle, 0.66)
+        ax.text(x, y, f"{gap:.0f}°", fontsize=8, color=INK, ha="center", va="center", zorder=6)
+
+
+def _density(degrees: np.ndarray, width: float) -> np.ndarray:
+    """(BINS,) smoothed histogram around the circle, peak 1. The bandwidth follows from the
+    width of the 5-95 % arc by Silverman's rule."""
+    counts, _ = np.histogram(degrees % 360, bins=BINS, range=(0, 360))
+    bandwidth = np.clip(1.06 * width / 3.29 * len(degrees) ** -0.2, 0.4, 8.0)
+    harmonics = np.arange(BINS // 2 + 1)
+    blur = np.exp(-0.5 * (harmonics * np.radians(bandwidth)) ** 2)
+    smooth = np.fft.irfft(np.fft.rfft(counts) * blur, n=BINS).clip(min=0)
+    return smooth / smooth.max()
+
+
+def _ridge(ax: Axes, height: np.ndarray, colour: str) -> None:
+    angle = (np.arange(BINS + 1) + 0.5) * 360 / BINS
+    height = np.append(height, height[0])
+    outer, inner = _polar(angle, 1 + height), _polar(angle[::-1], np.ones(BINS + 1))
+    ax.add_patch(Polygon(np.c_[np.c_[outer], np.c_[inner]].T, fc=colour, lw=0, alpha=0.75))
+    visible = np.where(height > 0.06, 1 + height, np.nan)
+    ax.plot(*_polar(angle, visible), color=colour, lw=0.6)
+
+
+def sphere(
+    ax: Axes, data: Embeddings, names: list[str], inches: float, *, behind: bool = False
+) -> None:
+    """Seen from the front, or from exactly behind: what is far is paler and smaller."""
+    _blank(ax, limit=1.22)
+    turn = _view(-1.0 if behind else 1.0)
+    _globe(ax, turn)
+    unit, labels = _sample(data)
+    points = unit @ turn.T  # x right, y up, z towards the reader
+    colours = np.array([to_rgb(colour) for colour in class_colours(len(names))])
+    near = (points[:, 2:] + 1) / 2
+    shade = colours[labels] * (0.2 + 0.8 * near) + 0.94 * (0.8 - 0.8 * near)
+    order = np.argsort(points[:, 2])
+    size = (0.35 + 0.65 * near[:, 0]) * inches * 1.6
+    right, up, _ = points[order].T
+    ax.scatter(right, up, s=size[order], c=shade[order], alpha=0.55, lw=0, rasterized=True)
+    for label in np.unique(labels):
+        mean = points[labels == label].mean(axis=0)
+        x, y, z = mean / np.linalg.norm(mean)
+        ax.plot(
+            [0, x],
+            [0, y],
+            color=colours[label],
+            lw=1.1 if z > 0 else 0.6,
+            alpha=0.5 + 0.4 * (z > 0),
+        )
+        if z > -0.15 and labelled(names, inches):
+            _label(ax, 1.1 * x, 1.1 * y, names[label], inches)
+
+
+def _view(side: float) -> np.ndarray:
+    """Rotation to the reader's axes; both sides together show the whole sphere."""
+    towards = side * np.array(
+        [np.cos(0.35) * np.cos(0.3), np.cos(0.35) * np.sin(0.3), np.sin(0.35)]
+    )
+    right = np.cross([0.0, 0.0, 1.0], towards)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(towards, right), towards])
+
+
+def _globe(ax: Axes, turn: np.ndarray) -> None:
+    """A softly lit ball with meridians and parallels every 30 degrees."""
+    x, y = np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1, 200))
+    z = np.sqrt(np.clip(1 - x**2 - y**2, 0, None))
+    light = np.clip(0.91 + 0.09 * (-0.45 * x + 0.55 * y + 0.7 * z), 0, 1)
+    ball = ax.imshow(light, extent=(-1, 1, -1, 1), origin="lower", cmap="gray", vmin=0, vmax=1)
+    ball.set_clip_path(Circle((0, 0), 1, transform=ax.transData))
+    t = np.linspace(0, 2 * np.pi, 181)
+    meridians = [
+        (np.cos(a) * np.cos(t), np.sin(a) * np.cos(t), np.sin(t)) for a in np.pi / 6 * np.arange(6)
+    ]
+    parallels = [
+        (np.cos(b) * np.cos(t), np.cos(b) * np.sin(t), np.full_like(t, np.sin(b)))
+        for b in np.pi / 6 * np.arange(-2, 3)
+    ]
+    for line in (*meridians, *parallels):
+        right, up, towards = turn @ np.array(line)
+        for visible, alpha in ((towards < 0, 0.25), (towards >= 0, 0.7)):
+            ax.plot(np.where(visible, right, np.nan), up, color="#9a9a9a", lw=0.4, alpha=alpha)
+    ax.add_patch(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7))
+
+
+def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> float:
+    """Unit embeddings on their first two principal axes; returns the share of variance shown."""
+    _blank(ax, limit=1.1)
+    unit, labels = _sample(data)
+    mean = unit.mean(axis=0)
+    _, singular, axes = np.linalg.svd(unit - mean, full_matrices=False)
+    points = (unit - mean) @ axes[:2].T
+    classes = np.unique(labels)
+    centres = np.array([points[labels == label].mean(axis=0) for label in classes])
+    points, centres = (
+        points * np.sign(centres[0]),
+        centres * np.sign(centres[0]),
+    )  # axes have no sign
+    colours = np.array(class_colours(len(names)))
+    ax.add_patch(Circle((0, 0), 1, fill=False, ec=FAINT, lw=0.7))
+    x, y = points.T
+    ax.scatter(x, y, s=1.6 * inches, c=colours[labels], alpha=0.4, lw=0, rasterized=True)
+    for label, (x, y) in zip(classes, centres, strict=True):
+        if labelled(names, inches):
+            _label(ax, x, y, names[label], inches)
+    return float(np.sum(singular[:2] ** 2) / max(np.sum(singular**2), 1e-12))
+
+
+def angle_histograms(ax: Axes, data: Embeddings) -> tuple[float, float]:
+    """How far the samples are from their own class direction (theta_y) and from the nearest wrong
+    one. Returns the median and the 5th percentile of the difference: the decision margin."""
+    norms = np.linalg.norm(data.embeddings, axis=1)
+    usable = np.isfinite(norms) & (norms > 0)
+    cosines = (data.embeddings[usable] / norms[usable, None]) @ data.centres.T
+    mine = (np.arange(len(cosines)), data.labels[usable])
+    own = np.degrees(np.arccos(cosines[mine].clip(-1, 1)))
+    cosines[mine] = -1.0
+    wrong = np.degrees(np.arccos(cosines.max(axis=1).clip(-1, 1)))
+    edges = np.linspace(0, 180, 181)
+    for angles, colour in ((wrong, WRONG), (own, OWN)):
+        share = np.histogram(angles, edges)[0] / len(angles) * 100
+        ax.stairs(share, edges, fill=True, fc=colour, alpha=0.5, baseline=1e-3)
+        ax.stairs(share, edges, ec=colour, lw=0.9, baseline=1e-3)
+    middles = float(np.median(own)), float(np.median(wrong))
+    ax.annotate(
+        "", (middles[0], 130), (middles[1], 130), arrowprops={"arrowstyle": "<->", "lw": 0.8}
+    )
+    ax.set_yscale("log")
+    ax.set(ylim=(50 / max(len(own), 200), 250), xlim=(0, min(180, 1.5 * np.percentile(wrong, 99))))
+    ax.xaxis.set_major_formatter("{x:g}°")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.tick_params(labelsize=8, length=2, width=0.5, color=FAINT)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set(color=FAINT, lw=0.6)
+    difference = wrong - own
+    return float(np.median(difference)), float(np.percentile(difference, 5))
+
+
+def _blank(ax: Axes, limit: float) -> None:
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    ax.axis("off")
+
+
+def _polar(degrees: np.ndarray | float, radius: np.ndarray | list[float] | float) -> np.ndarray:
+    """(2, ...) x and y."""
+    angle = np.radians(degrees)
+    return np.array([np.cos(angle) * np.asarray(radius), np.sin(angle) * np.asarray(radius)])
+
+
+def _size(inches: float) -> float:
+    return 9.5 if inches > 3.5 else 8.0
+
+
+def _label(ax: Axes, x: float, y: float, name: str, inches: float) -> None:
+    """A class name with a white rim, to be read on top of points."""
+    rim = effects.withStroke(linewidth=2.5, foreground="white")
+    style: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "center", "zorder": 7}
+    ax.text(x, y, name, fontsize=_size(inches), color=INK, path_effects=[rim], **style)
+
+
+def _sample(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """At most MOST_POINTS unit embeddings and their labels."""
+    norms = np.linalg.norm(data.embeddings, axis=1)
+    usable = np.flatnonzero(np.isfinite(norms) & (norms > 0))
+    if len(usable) > MOST_POINTS:
+        usable = np.random.default_rng(0).choice(usable, MOST_POINTS, replace=False)
+    return data.embeddings[usable] / norms[usable, None], data.labels[usable]

@@ -1,0 +1,56 @@
+"""AdaCos: no margin, and a scale that finds itself."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from arcmargin.errors import UserError
+from arcmargin.headers.base import IGNORE_INDEX
+from arcmargin.headers.cosine import CosineHeader
+
+
+class AdaCosHeader(CosineHeader):
+    """s·cos θ_j with a scale set anew at each training step (Zhang et al. 2019, arXiv 1905.00292).
+
+        s ← log B / cos(min(π/4, median θ)),   B = mean over the batch of Σ_{k≠y} exp(s·cos θ_k)
+
+    starting from √2·log(C − 1) (§3.3, §3.4). `s` is a buffer: state_dict carries it.
+    """
+
+    s: Tensor  # type: ignore[assignment]
+
+    def __init__(self, embedding_dim: int, num_classes: int, *, init: str = "random") -> None:
+        if num_classes < 3:
+            raise UserError(
+                f"AdaCos needs num_classes >= 3, got {num_classes}: its scale is log(C−1)"
+            )
+        initial = math.sqrt(2) * math.log(num_classes - 1)
+        super().__init__(embedding_dim, num_classes, s=initial, init=init)
+        del self.s
+        self.register_buffer("s", torch.tensor(initial))
+
+    def forward(
+        self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n c"]:
+        self._check(embeddings, labels)
+        logits = self.scaled_cosines(embeddings)
+        if not self.training:
+            return logits
+        before, self.s = self.s, self._adapted_scale(logits.detach(), labels)
+        return logits * (self.s / before)
+
+    def _adapted_scale(
+        self, logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, ""]:
+        labelled = labels != IGNORE_INDEX
+        index = labels.clamp_min(0)[:, None]
+        target = logits.gather(1, index)[:, 0]
+        # Without the target's term, and as logarithms, so that no exponential overflows.
+        others = logits.scatter(1, index, -math.inf).logsumexp(dim=1)
+        log_mean = others.where(labelled, -math.inf).logsumexp(dim=0) - labelled.sum().log()
+        theta = torch.acos((target / self.s).clamp(-1, 1)).where(labelled, math.nan)
+        scale = log_mean / torch.cos(theta.nanmedian().clamp_max(math.pi / 4))
+        # A batch without labels leaves the scale as it is; so does log B <= 0, where none exists.
+        return torch.where(scale > 0, scale, self.s).to(self.s.dtype)

@@ -1,0 +1,58 @@
+"""What a multirun adds to a run: a stable folder for each job, and an end that says what came of them."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from arcmargin.record import find_records
+
+# Settings that do not change a run's result; margins count through the header that uses them.
+BOOKKEEPING = {
+    *("m1", "m2", "m3", "s", "ramp", "init", "gradient", "matched", "data_dir"),
+    *("sweep", "on_error", "resume", "threads", "wandb", "logger", "hydra"),
+}
+
+
+def fingerprint(config: DictConfig) -> str:
+    """Eight hex digits that two runs share only when they would compute the same thing."""
+    content: dict[str, Any] = {
+        str(key): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in config.items()
+        if key not in BOOKKEEPING
+    }
+    content["dataset"].pop("data_dir", None)
+    content["trainer"] = content["trainer"].get("precision")
+    if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap
+        content.pop("gap_deg", None)
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_folder(*, _root_: DictConfig) -> str:
+    """The name of a job's folder, the same whenever the same job is asked for."""
+    header = _root_.hydra.runtime.choices.header
+    return f"{header}_seed{_root_.seed}_{fingerprint(_root_)}"
+
+
+class SweepSummary(Callback):
+    """Says at the end of a multirun what finished, what failed and why; failures exit with 1."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        if not folder.is_dir():
+            return
+        found = find_records(folder)
+        print(f"\n{len(found.finished)} runs finished, {len(found.failed)} failed, in {folder}")
+        for record in found.failed:
+            print(f"  failed: {record.name} ({record.error})", file=sys.stderr)
+        print(f"compare them: python scripts/report.py {folder}")
+        if found.failed:
+            print(
+                f"run the same command with sweep={folder.name} to try those again", file=sys.stderr
+            )
+            raise SystemExit(1)

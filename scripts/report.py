@@ -1,0 +1,8 @@
+"""Comparison grid and tables from finished runs: python scripts/report.py outputs/<folder>"""
+
+import sys
+
+from arcmargin.report import main
+
+if __name__ == "__main__":
+    sys.exit(main())
