@@ -31,19 +31,20 @@ def circle(
     _blank(ax, limit=1.66 + 0.045 * max(0, long - 3))
     around = geometry.arcs(data.embeddings, data.labels)
     colours = class_colours(len(names))
-    degrees = np.degrees(np.arctan2(data.embeddings[:, 1], data.embeddings[:, 0]))
+    unit, labels = directed(data)
+    degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0]))
     ends = around.centre + around.high
     for end, gap in zip(ends, around.gap, strict=True):
         _gap(ax, end, gap, predicted, inches)
     for label, centre, low, high in zip(*around[:4], strict=True):
         colour = colours[label]
-        ax.add_patch(Wedge((0, 0), 1, centre + low, centre + high, fc=colour, alpha=0.45, lw=0))
+        ax.add_artist(Wedge((0, 0), 1, centre + low, centre + high, fc=colour, alpha=0.45, lw=0))
         ax.plot(*_polar(centre, [0, 1]), color=colour, lw=0.4 + 0.15 * inches, zorder=3)
-        height = 0.45 * np.sqrt(_density(degrees[data.labels == label], high - low))
+        height = 0.45 * np.sqrt(_density(degrees[labels == label], high - low))
         _ridge(ax, height, colour)
         if labelled(names, inches):
             _outside(ax, centre, names[label], inches)
-    ax.add_patch(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7, zorder=4))
+    ax.add_artist(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7, zorder=4))
     for x, y in data.centres:
         ax.plot(*_polar(np.degrees(np.arctan2(y, x)), [0.95, 1.0]), color=INK, lw=1.1, zorder=5)
 
@@ -62,9 +63,9 @@ def _gap(ax: Axes, end: float, gap: float, predicted: float | None, inches: floa
     middle = end + gap / 2
     if gap < 0:
         hatched: dict[str, Any] = {"fc": "none", "ec": OVERLAP, "hatch": "/////", "lw": 0}
-        ax.add_patch(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
+        ax.add_artist(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
     else:
-        ax.add_patch(Wedge((0, 0), 1, end, end + gap, fc=GAP, lw=0))
+        ax.add_artist(Wedge((0, 0), 1, end, end + gap, fc=GAP, lw=0))
     if predicted is not None:
         span = np.linspace(middle - predicted / 2, middle + predicted / 2, 50)
         radius = np.r_[0.77, np.full(50, 0.81), 0.77]
@@ -90,7 +91,7 @@ def _ridge(ax: Axes, height: np.ndarray, colour: str) -> None:
     angle = (np.arange(BINS + 1) + 0.5) * 360 / BINS
     height = np.append(height, height[0])
     outer, inner = _polar(angle, 1 + height), _polar(angle[::-1], np.ones(BINS + 1))
-    ax.add_patch(Polygon(np.c_[np.c_[outer], np.c_[inner]].T, fc=colour, lw=0, alpha=0.75))
+    ax.add_artist(Polygon(np.c_[np.c_[outer], np.c_[inner]].T, fc=colour, lw=0, alpha=0.75))
     visible = np.where(height > 0.06, 1 + height, np.nan)
     ax.plot(*_polar(angle, visible), color=colour, lw=0.6)
 
@@ -154,7 +155,7 @@ def _globe(ax: Axes, turn: np.ndarray) -> None:
         right, up, towards = turn @ np.array(line)
         for visible, alpha in ((towards < 0, 0.25), (towards >= 0, 0.7)):
             ax.plot(np.where(visible, right, np.nan), up, color="#9a9a9a", lw=0.4, alpha=alpha)
-    ax.add_patch(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7))
+    ax.add_artist(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7))
 
 
 def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> float:
@@ -171,7 +172,7 @@ def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> f
         centres * np.sign(centres[0]),
     )  # axes have no sign
     colours = np.array(class_colours(len(names)))
-    ax.add_patch(Circle((0, 0), 1, fill=False, ec=FAINT, lw=0.7))
+    ax.add_artist(Circle((0, 0), 1, fill=False, ec=FAINT, lw=0.7))
     x, y = points.T
     ax.scatter(x, y, s=1.6 * inches, c=colours[labels], alpha=0.4, lw=0, rasterized=True)
     for label, (x, y) in zip(classes, centres, strict=True):
@@ -183,18 +184,18 @@ def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> f
 def angle_histograms(ax: Axes, data: Embeddings) -> tuple[float, float]:
     """How far the samples are from their own class direction (theta_y) and from the nearest wrong
     one. Returns the median and the 5th percentile of the difference: the decision margin."""
-    norms = np.linalg.norm(data.embeddings, axis=1)
-    usable = np.isfinite(norms) & (norms > 0)
-    cosines = (data.embeddings[usable] / norms[usable, None]) @ data.centres.T
-    mine = (np.arange(len(cosines)), data.labels[usable])
+    unit, labels = directed(data)
+    cosines = unit @ data.centres.T
+    mine = (np.arange(len(cosines)), labels)
     own = np.degrees(np.arccos(cosines[mine].clip(-1, 1)))
     cosines[mine] = -1.0
     wrong = np.degrees(np.arccos(cosines.max(axis=1).clip(-1, 1)))
     edges = np.linspace(0, 180, 181)
     for angles, colour in ((wrong, WRONG), (own, OWN)):
         share = np.histogram(angles, edges)[0] / len(angles) * 100
-        ax.stairs(share, edges, fill=True, fc=colour, alpha=0.5, baseline=1e-3)
-        ax.stairs(share, edges, ec=colour, lw=0.9, baseline=1e-3)
+        steps = np.append(share, share[-1]).clip(min=1e-3)
+        ax.fill_between(edges, 1e-3, steps, step="post", fc=colour, alpha=0.5, lw=0)
+        ax.plot(edges, steps, drawstyle="steps-post", color=colour, lw=0.9)
     middles = float(np.median(own)), float(np.median(wrong))
     ax.annotate(
         "", (middles[0], 130), (middles[1], 130), arrowprops={"arrowstyle": "<->", "lw": 0.8}
@@ -212,6 +213,7 @@ def angle_histograms(ax: Axes, data: Embeddings) -> tuple[float, float]:
 
 
 def _blank(ax: Axes, limit: float) -> None:
+    """Fixed limits, so shapes are added by add_artist: add_patch would measure every curve."""
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     ax.axis("off")
 
@@ -233,10 +235,17 @@ def _label(ax: Axes, x: float, y: float, name: str, inches: float) -> None:
     ax.text(x, y, name, fontsize=_size(inches), color=INK, path_effects=[rim], **style)
 
 
-def _sample(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
-    """At most MOST_POINTS unit embeddings and their labels."""
+def directed(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """Unit embeddings and their labels, less those that have no direction."""
     norms = np.linalg.norm(data.embeddings, axis=1)
-    usable = np.flatnonzero(np.isfinite(norms) & (norms > 0))
-    if len(usable) > MOST_POINTS:
-        usable = np.random.default_rng(0).choice(usable, MOST_POINTS, replace=False)
+    usable = np.isfinite(norms) & (norms > 0)
     return data.embeddings[usable] / norms[usable, None], data.labels[usable]
+
+
+def _sample(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """At most MOST_POINTS of them."""
+    unit, labels = directed(data)
+    if len(unit) > MOST_POINTS:
+        kept = np.random.default_rng(0).choice(len(unit), MOST_POINTS, replace=False)
+        return unit[kept], labels[kept]
+    return unit, labels

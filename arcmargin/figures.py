@@ -15,6 +15,7 @@ from arcmargin.marks import FAINT, INK, angle_marks, legend, legend_inches, mark
 from arcmargin.record import Damaged, Embeddings, Record
 
 WIDTH = 9.0  # inches of a whole grid: shown 900 pixels wide, 8 points are 11 pixels
+TALLEST = 11.0  # inches of all pictures of a column together, while they stay readable
 BETWEEN = 0.4  # inches for the tick labels between two histograms
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "color": INK}
 
@@ -39,7 +40,7 @@ def panel(record: Record, data: Embeddings) -> Figure:
         for view in range(views)
     ]
     _draw(axes[0], record, data, side)
-    if views == 2:
+    if views == 2 and len(drawing.directed(data)[1]):
         drawing.sphere(axes[1], data, _names(record, data), side, behind=True)
         for ax, where in zip(axes, ("front", "from behind"), strict=True):
             ax.text(0, -1.15, where, fontsize=9, **CENTRED)
@@ -70,9 +71,9 @@ def grid(
     lines = [line[i : i + per_line] for line in cells for i in range(0, len(line), per_line)]
     records = [record for line in cells for cell in line for record in cell.records]
     spare = per_line > len(lines[-1])  # then the legend goes into the last line
-    side = _side(per_line, angles, any(row_titles))
+    side = _side(len(lines), per_line, angles, any(row_titles))
     explained = angle_marks() if angles else marks(records, side)
-    columns = 3 if per_line > 1 else 2
+    columns = min(3, int((_left(angles, any(row_titles)) + per_line * side) // 2.1))
     below = 0.0 if spare else legend_inches(explained, columns)
     figure, axes = _canvas(len(lines), per_line, side, below, angles, any(row_titles))
     figure.text(0.5, 1 - 0.2 / figure.get_figheight(), title, fontsize=9.5, **CENTRED)
@@ -116,10 +117,12 @@ def _left(angles: bool, row_titles: bool) -> float:
     return (0.3 if row_titles else 0.0) + (0.5 if angles else 0.0)
 
 
-def _side(cols: int, angles: bool, row_titles: bool) -> float:
-    """Width of one picture in inches."""
+def _side(rows: int, cols: int, angles: bool, row_titles: bool) -> float:
+    """Width of one picture in inches: what fits the page, across and down."""
     between = BETWEEN if angles else 0.0
-    return float(np.clip((WIDTH - _left(angles, row_titles)) / cols - between, 1.6, 4.2))
+    across = (WIDTH - _left(angles, row_titles)) / cols - between
+    down = TALLEST / rows / (0.55 if angles else 1.0)
+    return float(np.clip(min(across, down), 1.6, 4.2))
 
 
 def _canvas(
@@ -153,7 +156,7 @@ def _fill(ax: Axes, cell: Cell, inches: float, angles: bool) -> None:
     else:
         try:
             data = Embeddings.load(finished[0].folder or "")
-            if angles:
+            if angles and len(drawing.directed(data)[1]):
                 median, low = drawing.angle_histograms(ax, data)
                 lines = [f"margin: median {median:.1f}°", f"5 % of samples below {low:.1f}°"]
             else:
@@ -177,7 +180,7 @@ def _draw(ax: Axes, record: Record, data: Embeddings, inches: float) -> None:
     """The picture that fits the dimension."""
     names = _names(record, data)
     dim = data.embeddings.shape[1]
-    if not np.any(np.linalg.norm(data.embeddings, axis=1) > 0):
+    if not len(drawing.directed(data)[1]):
         _say(ax, "no embedding has a direction", inches)
     elif dim == 2:
         drawing.circle(ax, data, names, record.metrics.get("gap_predicted_deg"), inches)

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -40,6 +40,9 @@ from arcmargin.margins import (
 from arcmargin.provenance import git_commit, versions
 from arcmargin.record import RECORD_FILE, Record
 from arcmargin.sweeps import run_folder
+
+if TYPE_CHECKING:
+    from arcmargin.training import Outcome
 
 log = logging.getLogger("arcmargin")
 
@@ -169,8 +172,7 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
     record.metrics["gap_predicted_deg"] = _predicted_gap(record)
     logger = None
     if cfg.logger is not None:
-        logger = instantiate(
-            cfg.logger,
+        logger = instantiate(cfg.logger)(
             directory=sweep or folder,
             group=sweep.name if sweep else None,
             name=record.name,
@@ -247,6 +249,7 @@ def _record(cfg: DictConfig, class_names: Sequence[str] = ()) -> Record:
         overrides=list(hydra_config.overrides.task),
         versions=versions(),
         git_commit=git_commit(),
+        extra={"takes": [key for key in NEUTRAL if key in cfg.header]},
     )
 
 

@@ -36,7 +36,6 @@ METRICS = (
     ("intra_angle_p50_deg", "intra angle p50", 1, 2),
     ("intra_angle_deg", "intra angle", 1, 2),
 )
-NOT_WITH_GAPS = {"centre_angle_min_deg", "margin_p05_deg"}  # in 2-D the gaps say it
 
 
 class Configuration(NamedTuple):
@@ -154,10 +153,7 @@ def summary_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         raise UserError("no rows to make a table of")
     keys = _telling_settings(rows)
-    metrics = [m for m in METRICS if any(_number(row.get(m[0])) is not None for row in rows)]
-    names = {name for name, *_ in metrics}
-    if "gap_mean_deg" in names:
-        metrics = [m for m in metrics if m[0] not in NOT_WITH_GAPS]
+    metrics = [m for m in METRICS if m[0] in _telling_metrics(rows)]
     counts = {f"{row['runs']} of {int(row['runs']) + int(row['failed'])}" for row in rows}
     each = len(counts) > 1 or any(int(row["failed"]) for row in rows)
     lines = [
@@ -185,6 +181,15 @@ def _telling_settings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = list(rows[0])[: list(rows[0]).index("runs")]
     values = {key: {_text(row[key]) for row in rows} - {NOTHING} for key in keys}
     return ["header", *(key for key in keys if key != "header" and len(values[key]) > 1)]
+
+
+def _telling_metrics(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Those that any row has; on a circle the gaps say more than the angles between centres."""
+    known = [name for name, *_ in METRICS if name != "intra_angle_deg"]
+    having = {name: [_number(row.get(name)) is not None for row in rows] for name in known}
+    telling = {name for name in known if any(having[name])}
+    circles = having["gap_mean_deg"] == having["centre_angle_min_deg"]
+    return telling - {"centre_angle_min_deg", "margin_p05_deg"} if circles else telling
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,211 @@
+"""Feasibility, predicted gaps and scales, against known packings and brute force."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from arcmargin import margins
+from arcmargin.errors import UserError
+from arcmargin.headers import MarginHeader
+
+quick = settings(deadline=None, max_examples=50)
+
+
+@pytest.mark.parametrize(
+    ("c", "d", "angle_deg"),
+    [
+        (10, 2, 36.0),
+        (2, 2, 180.0),
+        (2, 1, 180.0),
+        (3, 1, 0.0),
+        (4, 3, 109.4712),  # tetrahedron
+        (6, 3, 90.0),  # octahedron
+        (10, 9, 96.3794),  # simplex
+        (10, 512, 96.3794),
+        (16, 8, 90.0),  # cross-polytope
+        (162, 21, math.degrees(math.acos(1 / 7))),  # McLaughlin's, meets Levenshtein's bound
+        (100, 22, math.degrees(math.acos(1 / 11))),  # Higman and Sims', meets it too
+    ],
+)
+def test_neighbour_angle_of_optimal_packings(c: int, d: int, angle_deg: float) -> None:
+    assert math.degrees(margins.neighbour_angle(c, d)) == pytest.approx(angle_deg, abs=1e-3)
+
+
+@pytest.mark.parametrize(("c", "d", "best_deg"), [(12, 3, 63.4349), (24, 4, 60.0), (240, 8, 60.0)])
+def test_neighbour_angle_bounds_the_best_known_packings(c: int, d: int, best_deg: float) -> None:
+    assert best_deg <= math.degrees(margins.neighbour_angle(c, d)) <= 1.25 * best_deg
+
+
+@quick
+@given(st.integers(2, 2000), st.integers(2, 64))
+def test_more_classes_are_closer_and_more_dimensions_hold_them_apart(c: int, d: int) -> None:
+    here = margins.neighbour_angle(c, d)
+    assert margins.neighbour_angle(c + 1, d) <= here + 1e-9
+    assert margins.neighbour_angle(c, d + 1) >= here - 1e-9
+
+
+def test_largest_margins() -> None:
+    assert margins.largest_m2(10, 2) == pytest.approx(2 * math.pi / 10)
+    assert margins.largest_m3(10, 2) == pytest.approx(0.1910, abs=1e-4)
+    assert margins.largest_m3(10, 9) == pytest.approx(10 / 9)
+
+
+def gap_by_brute_force(m1: float, m2: float, m3: float, delta: float) -> float | None:
+    theta = np.linspace(0, delta / 2, 200_001)
+    phi = m1 * theta + m2
+    k = np.floor(phi / np.pi)
+    kept = (1 - 2 * (k % 2)) * np.cos(phi) - 2 * k - m3 >= np.cos(delta - theta) - 1e-12
+    return delta - 2 * theta[kept].max() if kept[0] else None
+
+
+@quick
+@given(
+    st.floats(1, 6), st.floats(0, 1.5), st.floats(0, 1.5), st.floats(0.05, math.pi),
+    st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 1, 1)]),
+)  # fmt: skip
+def test_predicted_gap_is_where_the_margin_stops_holding(
+    m1: float, m2: float, m3: float, delta: float, used: tuple[int, int, int]
+) -> None:
+    m1, m2, m3 = 1 + used[0] * (m1 - 1), used[1] * m2, used[2] * m3
+    slack = margins.psi(m2) - m3 - math.cos(delta)
+    assume(abs(slack) > 1e-6)
+    gap, expected = margins.predicted_gap(m1, m2, m3, delta), gap_by_brute_force(m1, m2, m3, delta)
+    assert (gap is None) == (expected is None) == (slack < 0)
+    if gap is not None and expected is not None:
+        assert gap == pytest.approx(expected, abs=2e-3)
+
+
+def free_angles(m1: float, m2: float, m3: float, classes: int) -> float:
+    """The mean gap in degrees that is left after free samples on a circle were trained.
+
+    Samples start anywhere between the class boundaries, and a scale so large that the loss of a
+    sample ends sharply where its margin begins lets each stop there. Centres are free as well.
+    """
+    rng = torch.Generator().manual_seed(classes)
+    header = MarginHeader(2, classes, m1=m1, m2=m2, m3=m3, s=1e4).double()
+    delta = 2 * math.pi / classes
+    start = torch.arange(classes) * delta
+    offset = (torch.rand(40, classes, generator=rng) - 0.5) * delta
+    offset[0], offset[1] = delta / 2, -delta / 2
+    centre = start.double().requires_grad_()
+    sample = (start + offset).double().flatten().requires_grad_()
+    labels = torch.arange(classes).repeat(40)
+    optimizer = torch.optim.SGD([{"params": [sample]}, {"params": [centre], "lr": 1e-9}], lr=2e-7)
+    for step in range(1500):
+        optimizer.param_groups[0]["lr"] = 2e-7 * (1 - step / 1500)
+        directions = torch.stack((centre.cos(), centre.sin()), dim=1)
+        logits = torch.func.functional_call(
+            header, {"weight": directions}, (torch.stack((sample.cos(), sample.sin()), 1), labels)
+        )
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
+        optimizer.step()
+    off = (sample - centre[labels]).detach().view(40, classes)
+    arcs = off.max(dim=0).values - off.min(dim=0).values
+    return math.degrees((2 * math.pi - arcs.sum().item()) / classes)
+
+
+def random_feasible_settings(count: int) -> list[tuple[float, float, float, int]]:
+    rng = np.random.default_rng(3)
+    chosen: list[tuple[float, float, float, int]] = []
+    while len(chosen) < count:
+        used = rng.integers(0, 2, size=3)
+        m1, m2, m3 = 1 + used[0] * rng.uniform(0, 4), used[1] * rng.uniform(0, 1), used[2] * rng.uniform(0, 0.6)
+        classes = int(rng.integers(3, 13))
+        gap = margins.predicted_gap(m1, m2, m3, 2 * math.pi / classes)
+        if used.any() and gap is not None:
+            chosen.append((float(m1), float(m2), float(m3), classes))
+    return chosen
+
+
+@pytest.mark.parametrize(("m1", "m2", "m3", "classes"), random_feasible_settings(20))
+def test_predicted_gap_against_free_angles(m1: float, m2: float, m3: float, classes: int) -> None:
+    predicted = margins.predicted_gap_deg(m1, m2, m3, classes)
+    assert free_angles(m1, m2, m3, classes) == pytest.approx(predicted, abs=0.5)
+
+
+def test_matched_margins_of_the_design() -> None:
+    matched = margins.matched_margins(22.5, num_classes=8, embedding_dim=2)
+    assert matched == pytest.approx({"m1": 3.0, "m2": 0.3927, "m3": 0.1493}, abs=1e-4)
+
+
+@quick
+@given(st.integers(2, 50), st.integers(2, 20), st.floats(0, 0.99))
+def test_matched_margins_give_the_wanted_gap(c: int, d: int, share: float) -> None:
+    gap_deg = share * math.degrees(margins.neighbour_angle(c, d))
+    matched = margins.matched_margins(gap_deg, c, d)
+    for name, value in matched.items():
+        single = {"m1": 1.0, "m2": 0.0, "m3": 0.0, name: value}
+        assert margins.predicted_gap_deg(**single, num_classes=c, embedding_dim=d) == pytest.approx(
+            gap_deg, abs=1e-6
+        )
+
+
+def test_smallest_scale_of_the_design() -> None:
+    assert margins.smallest_scale(0.99, 8, 2) == pytest.approx(18, abs=0.5)
+    assert margins.smallest_scale(0.99, 10, 2) == pytest.approx(28, abs=0.5)
+    # CosFace's bound (eq. 6), on the simplex: (C − 1)/C · log((C − 1)·P/(1 − P))
+    assert margins.smallest_scale(0.9, 10, 16) == pytest.approx(0.9 * math.log(9 * 0.9 / 0.1))
+
+
+@pytest.mark.parametrize(("m2", "m3"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.1), (0.2, 0.05)])
+def test_smallest_scale_gives_the_posterior(m2: float, m3: float) -> None:
+    s = margins.smallest_scale(0.95, 10, 2, m2=m2, m3=m3)
+    header = MarginHeader(2, 10, s=s, m2=m2, m3=m3, init="even")
+    posterior = header(header.weight.detach(), torch.arange(10)).softmax(dim=1).diagonal()
+    torch.testing.assert_close(posterior, torch.full((10,), 0.95), atol=1e-4, rtol=0)
+
+
+def test_infeasible_margin_message() -> None:
+    message = margins.infeasible_margin_message
+    assert message(1.0, 0.0, 0.35, 10, 2) == (
+        "m3=0.35 is infeasible for 10 classes in 2 dimensions: the largest feasible m3 is 0.191"
+    )
+    assert message(3.0, 0.7, 0.0, 10, 2) == (
+        "m2=0.7 is infeasible for 10 classes in 2 dimensions: "
+        "the largest feasible m2 is 0.628 rad (36.0°)"
+    )
+    assert "beside m2=0.3 is infeasible" in str(message(1.0, 0.3, 0.2, 10, 2))
+    assert "largest feasible m2" in str(message(1.0, 0.7, 0.2, 10, 2))
+    assert message(1.0, 0.3, 0.2, 10, 16) is None
+    assert message(4.0, 0.0, 0.0, 1000, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"m1": 0.5}, "m1 must be >= 1, got 0.5"),
+        ({"m2": -0.1}, "m2 must be >= 0, got -0.1"),
+        ({"m3": -1.0}, "m3 must be >= 0, got -1.0"),
+        ({"m1": math.inf}, "m1 must be a finite number, got inf"),
+        ({"m2": math.nan}, "m2 must be a finite number, got nan"),
+    ],
+)
+def test_margins_out_of_range(values: dict[str, float], sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        margins.check_margins(**values)
+    assert str(error.value) == sentence
+
+
+def test_other_requests_that_cannot_be_met() -> None:
+    with pytest.raises(UserError, match="s must be a finite number > 0, got 0"):
+        margins.check_scale(0.0)
+    with pytest.raises(UserError, match="below the 36° between the centres of 10 classes in 2"):
+        margins.matched_margins(40.0, 10, 2)
+    with pytest.raises(UserError, match="posterior must be above 1/C = 0.1"):
+        margins.smallest_scale(0.05, 10, 2)
+    with pytest.raises(UserError, match="infeasible for 10 classes"):
+        margins.smallest_scale(0.9, 10, 2, m3=0.35)
+    with pytest.raises(UserError, match="num_classes >= 2"):
+        margins.neighbour_angle(1, 2)
+
+
+def test_margins_import_no_torch() -> None:
+    code = "import arcmargin.margins, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
