@@ -1,4 +1,9 @@
-"""Small conv nets from images to embeddings. No activation on the embedding: a head needs all of space."""
+"""Small conv nets from images to embeddings.
+
+No activation follows the embedding: a head needs all of space.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,15 +16,13 @@ class Backbone(nn.Sequential):
     """A body of features, a hidden layer, and the projection to the embedding.
 
     (n, c, h, w) -> (n, embedding_dim). The body is any module that takes images. `embedding_norm`
-    standardises each coordinate of the embedding over the batch (BatchNorm without scale or shift):
-    the embeddings then surround the origin from the first step, which a 2-D head needs, because on a
-    circle one class cannot pass another.
+    standardises each coordinate of the embedding over the batch (BatchNorm without scale or shift).
     """
 
     def __init__(
         self,
         body: nn.Module,
-        image_shape: tuple[int, int, int],
+        image_shape: Sequence[int],
         embedding_dim: int,
         *,
         hidden: int,
@@ -35,7 +38,7 @@ class Backbone(nn.Sequential):
             nn.Flatten(),
             nn.Linear(features, hidden, bias=False),
             nn.BatchNorm1d(hidden),
-            nn.PReLU(hidden),
+            nn.ReLU(inplace=True),
             nn.Linear(hidden, embedding_dim, bias=not embedding_norm),
         ]
         if embedding_norm:
@@ -46,30 +49,32 @@ class Backbone(nn.Sequential):
         return super().forward(images)
 
 
-def _block(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.PReLU(outputs),
+        nn.ReLU(inplace=True),
     ]
 
 
 def convnet(
     *,
-    image_shape: tuple[int, int, int],
+    image_shape: Sequence[int],
     embedding_dim: int,
-    width: int = 32,
-    hidden: int = 128,
+    width: int = 16,
+    hidden: int = 256,
     embedding_norm: bool = False,
 ) -> Backbone:
-    """Three stages of 3×3 convolutions with BatchNorm, each halving the image."""
-    body: list[nn.Module] = []
-    channels = image_shape[0]
-    for stage, outputs in enumerate((width, 2 * width, 2 * width)):
-        body += _block(channels, outputs, 3)
-        # Rounding up keeps an 8×8 image alive through every stage.
-        body.append(nn.MaxPool2d(2, ceil_mode=stage > 0))
-        channels = outputs
+    """Three convolutions with BatchNorm and few channels: fast on a CPU.
+
+    The first is a strided 5×5 where the image has 16 pixels or more to a side, so that no layer
+    works at full size; a smaller one starts with a 3×3 that keeps its size.
+    """
+    channels, side = image_shape[0], min(image_shape[1:])
+    large = side >= 16
+    body = _block(channels, width, 5, stride=2) if large else _block(channels, width, 3)
+    for inputs, outputs in ((width, 2 * width), (2 * width, 4 * width)):
+        body += [*_block(inputs, outputs, 3), nn.MaxPool2d(2)]
     return Backbone(
         nn.Sequential(*body),
         image_shape,
@@ -81,7 +86,7 @@ def convnet(
 
 def lenet(
     *,
-    image_shape: tuple[int, int, int],
+    image_shape: Sequence[int],
     embedding_dim: int,
     hidden: int = 84,
     embedding_norm: bool = False,

@@ -136,13 +136,12 @@ def _keep(images: RawImages, kept: list[int]) -> RawImages:
 def _stratified_cut(
     images: RawImages, fraction: float, rng: np.random.Generator
 ) -> tuple[RawImages, RawImages]:
-    """(rest, part): `fraction` of each class in part, at least one image of each in the rest."""
+    """(rest, part): `fraction` of each class in part, and at least one image of each in both."""
     part: list[np.ndarray] = []
     for label in np.unique(images.labels):
         members = rng.permutation(np.flatnonzero(images.labels == label))
-        wanted = round(fraction * len(members)) if len(members) > 2 else 0
-        count = min(max(wanted, 1 if fraction and len(members) > 2 else 0), len(members) - 1)
-        part.append(members[:count])
+        wanted = max(round(fraction * len(members)), 1) if fraction else 0
+        part.append(members[: min(wanted, len(members) - 1)])
     in_part = np.zeros(len(images.labels), dtype=bool)
     in_part[np.concatenate(part)] = True
     return images[np.flatnonzero(~in_part)], images[np.flatnonzero(in_part)]

@@ -39,13 +39,13 @@ def circle(
     for label, centre, low, high in zip(*around[:4], strict=True):
         colour = colours[label]
         ax.add_artist(Wedge((0, 0), 1, centre + low, centre + high, fc=colour, alpha=0.45, lw=0))
-        ax.plot(*_polar(centre, [0, 1]), color=colour, lw=0.4 + 0.15 * inches, zorder=3)
+        ax.plot(*_polar(centre, [0.0, 1.0]), color=colour, lw=0.4 + 0.15 * inches, zorder=3)
         height = 0.45 * np.sqrt(_density(degrees[labels == label], high - low))
         _ridge(ax, height, colour)
         if labelled(names, inches):
             _outside(ax, centre, names[label], inches)
     ax.add_artist(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7, zorder=4))
-    for x, y in data.centres:
+    for x, y in data.centres.astype(np.float64):
         ax.plot(*_polar(np.degrees(np.arctan2(y, x)), [0.95, 1.0]), color=INK, lw=1.1, zorder=5)
 
 
@@ -66,7 +66,7 @@ def _gap(ax: Axes, end: float, gap: float, predicted: float | None, inches: floa
         ax.add_artist(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
     else:
         ax.add_artist(Wedge((0, 0), 1, end, end + gap, fc=GAP, lw=0))
-    if predicted is not None:
+    if predicted:  # a bracket of no width says nothing
         span = np.linspace(middle - predicted / 2, middle + predicted / 2, 50)
         radius = np.r_[0.77, np.full(50, 0.81), 0.77]
         bracket = _polar(np.r_[span[0], span, span[-1]], radius)
@@ -162,15 +162,13 @@ def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> f
     """Unit embeddings on their first two principal axes; returns the share of variance shown."""
     _blank(ax, limit=1.1)
     unit, labels = _sample(data)
-    mean = unit.mean(axis=0)
-    _, singular, axes = np.linalg.svd(unit - mean, full_matrices=False)
-    points = (unit - mean) @ axes[:2].T
+    _, singular, axes = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    points = np.zeros((len(unit), 2))  # the second column stays zero when there is one axis
+    points[:, : len(axes[:2])] = unit @ axes[:2].T  # not centred: within the unit circle
     classes = np.unique(labels)
     centres = np.array([points[labels == label].mean(axis=0) for label in classes])
-    points, centres = (
-        points * np.sign(centres[0]),
-        centres * np.sign(centres[0]),
-    )  # axes have no sign
+    sign = np.where(centres[0] < 0, -1, 1)  # principal axes have none of their own
+    points, centres = points * sign, centres * sign
     colours = np.array(class_colours(len(names)))
     ax.add_artist(Circle((0, 0), 1, fill=False, ec=FAINT, lw=0.7))
     x, y = points.T

@@ -188,7 +188,7 @@ def _draw(ax: Axes, record: Record, data: Embeddings, inches: float) -> None:
         drawing.sphere(ax, data, names, inches)
     else:
         share = drawing.projection(ax, data, names, inches)
-        text = f"PCA of {dim}-D: {share:.0%} of the variance"
+        text = f"PCA of {dim}-D: {100 * share:.0f} % of the variance"
         ax.text(0, -1.07, text, fontsize=7.5, ha="center", va="top", color=INK)
 
 
@@ -201,7 +201,7 @@ def _result(records: list[Record]) -> list[str]:
     """Accuracy and the gap, measured beside predicted, over the seeds."""
     if not records:
         return []
-    accuracy = _over_seeds(records, "accuracy", 2, 100)
+    accuracy = _over_seeds(records, "accuracy", 2, 100.0)
     gap = _over_seeds(records, "gap_mean_deg", 1)
     predicted = records[0].metrics.get("gap_predicted_deg")
     nearest = _over_seeds(records, "centre_angle_min_deg", 1)

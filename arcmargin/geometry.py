@@ -65,7 +65,7 @@ def measure(
     return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
 
 
-def arcs(embeddings: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, "n"]) -> Arcs:
+def arcs(embeddings: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> Arcs:
     """The classes around the circle: an arc runs from the 5th to the 95th percentile of its
     samples' signed angle about the centre."""
     if embeddings.ndim != 2 or embeddings.shape[1] != 2:

@@ -1,7 +1,7 @@
 """Interactive pages: one run's circle or sphere, and several runs side by side with one camera.
 
-A page is one file that opens without a network: assets/page.html, plotly.js, and the data as JSON in
-which unit vectors are 16-bit integers (0.002 degrees), so that 10,000 points stay small.
+A page is one file that opens without a network: assets/page.html, plotly.js, and the data as JSON
+in which unit vectors are 16-bit integers (0.002 degrees), so that 10,000 points stay small.
 """
 
 import base64
@@ -9,7 +9,6 @@ import html
 import io
 import json
 import re
-import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,20 +25,20 @@ from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record, Snapshots
 
 TEMPLATE = Path(__file__).parent / "assets" / "page.html"
-MOST_LIVE = 12  # plots on a page: browsers keep about 16 WebGL contexts alive
+CONTEXTS = {2: 2, 3: 1}  # WebGL contexts that a plot of so many dimensions takes
+MOST_CONTEXTS = 14  # on a page: browsers keep about 16 alive
 MOST_POINTS = 10_000  # of the test split; shared out between the plots of a comparison
 MOST_REPLAYED = 200_000  # points x moments of a page
 THUMBNAIL_SIDE = 48  # pixels
 SPRITE_BYTES = 1_200_000
 NOTES = {
-    2: "Every dot is the direction of one test embedding. Its height above the circle only makes room: "
-    "it follows the square root of its class's density there. A sector runs from the 5th to the 95th "
-    "percentile of its class, its ray is the class centre (the mean direction); between neighbouring "
-    "sectors stands the measured gap, under a bracket as wide as the predicted one; red: overlap. "
-    "Black ticks on the circle: the header's class directions. Drag moves, scrolling zooms.",
-    3: "Every dot is the direction of one test embedding; what lies behind the globe is paler. "
-    "The ring around a class holds 95 % of it; a black cross is the header's class direction. "
-    "Drag turns, scrolling zooms.",
+    2: "Every dot is the direction of one test embedding. Its height above the circle only makes "
+    "room: it follows the square root of its class's density there. A sector runs from the 5th to "
+    "the 95th percentile of its class, its ray is the class centre (the mean direction). Between "
+    "neighbouring sectors stands the measured gap, under a bracket as wide as the predicted one; "
+    "red marks overlap. Black ticks on the circle: the header's class directions.",
+    3: "Every dot is the direction of one test embedding. The ring around a class "
+    "holds 90 % of it; a white diamond is the header's class direction.",
 }
 
 
@@ -60,24 +59,32 @@ def embedding_page(
     centres: Float[np.ndarray, "c d"],
     snapshots: Snapshots | None = None,
 ) -> str:
-    """One run's circle (d = 2) or sphere (d = 3), as HTML; with snapshots, the replay of training."""
-    run = Run(record, Embeddings(embeddings, labels, centres), snapshots)
-    if embeddings.shape[1] not in NOTES:
+    """One run's circle (d = 2) or sphere (d = 3) as HTML; with snapshots, training's replay."""
+    if embeddings.ndim != 2 or embeddings.shape[1] not in NOTES:
         raise UserError(
-            f"an interactive page needs 2-D or 3-D embeddings, got {embeddings.shape[1]}-D"
+            f"an interactive page needs 2-D or 3-D embeddings, got shape {embeddings.shape}"
         )
-    return _page([run], [], record.name or record.header, _setting(record))
+    run = Run(record, Embeddings(embeddings, labels, centres), snapshots)
+    return _page([run], [], record.name or record.header)
 
 
 def comparison_page(runs: Sequence[Run], title: str = "Headers side by side") -> str:
-    """Several runs of the same classes: linked rotation, slider and legend. At most MOST_LIVE of them
-    are live; the others, and those of more than three dimensions, are pictures that open their page."""
+    """Several runs of the same classes: one camera, one slider and one legend for all of them.
+
+    The first seven circles or fourteen spheres are live plots; further runs, and those of more than
+    three dimensions, are pictures that open their own page.
+    """
     if not runs:
         raise UserError("a comparison page needs at least one run, got none")
-    live = [run for run in runs if run.embeddings.embeddings.shape[1] in NOTES][:MOST_LIVE]
-    rest = [run for run in runs if not any(run is chosen for chosen in live)]
-    settings = list(dict.fromkeys(_setting(run.record) for run in runs))
-    return _page(live, rest, title, settings[0] if len(settings) == 1 else "")
+    live: list[Run] = []
+    rest: list[Run] = []
+    contexts = 0
+    for run in runs:
+        needed = CONTEXTS.get(run.embeddings.embeddings.shape[1], MOST_CONTEXTS + 1)
+        fits = contexts + needed <= MOST_CONTEXTS
+        contexts += needed if fits else 0
+        (live if fits else rest).append(run)
+    return _page(live, rest, title)
 
 
 def write_page(path: Path | str, page: str) -> Path:
@@ -87,39 +94,38 @@ def write_page(path: Path | str, page: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
     except OSError as error:
+        reason = error.strerror or error
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+            f"cannot write {path}: {reason}; free some space or choose another folder"
         ) from error
     return path
 
 
-def _page(live: list[Run], rest: list[Run], title: str, subtitle: str) -> str:
-    names = _shared_class_names(live + rest)
+def _page(live: list[Run], rest: list[Run], title: str) -> str:
+    runs = live + rest
+    names = _shared_class_names(runs)
     sprites: list[dict[str, Any]] = []
-    panels = [_panel(run, len(names), len(live), sprites) for run in live]
-    stops = {epoch for panel in panels if panel["replay"] for epoch in panel["replay"]["epochs"]}
-    tracks = [panel["track"] for panel in panels if panel["track"]]
-    heights = [v for t in tracks for v in (*t["values"], t["predicted"] or 0.0)] or [0.0]
+    panels = [_panel(run, len(live), sprites) for run in live]
+    shared = [
+        part for part in _setting(runs[0].record) if all(part in _setting(r.record) for r in runs)
+    ]
+    notes = [NOTES[dim] for dim in sorted({panel["dim"] for panel in panels})]
     data = {
         "title": title,
-        "subtitle": subtitle,
-        "notes": " ".join(NOTES[dim] for dim in sorted({panel["dim"] for panel in panels})),
+        "subtitle": " · ".join(shared),
+        "notes": " ".join(notes),
         "classes": names,
-        "short": [textwrap.shorten(name, 14, placeholder="…") or name[:13] + "…" for name in names],
         "colors": class_colours(len(names)),
-        "counts": np.bincount(live[0].embeddings.labels, minlength=len(names)).tolist() if live else [],
+        "counts": np.bincount(runs[0].embeddings.labels, minlength=len(names)).tolist(),
         "panels": panels,
         "cards": [_about(run.record) | {"picture": run.picture, "href": run.page} for run in rest],
         "sprites": sprites,
-        "stops": sorted(stops),
-        # Before training the classes overlap by far more than any margin: cut that off.
-        "limits": [max(min(0.0, *heights), -max(heights)), max(heights)],
     }
     parts = {
         "TITLE": html.escape(title),
         # No "</script>" can end the element early: "<" is written as an escape.
         "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
-        "PLOTLY": f"<script>{get_plotlyjs()}</script>",
+        "PLOTLY": f"<script>{get_plotlyjs()}</script>" if panels else "",
     }
     template = TEMPLATE.read_text(encoding="utf-8")
     return re.sub("__(TITLE|DATA|PLOTLY)__", lambda match: parts[match[1]], template)
@@ -143,14 +149,12 @@ def _shared_class_names(runs: list[Run]) -> list[str]:
                 f"got {embeddings.shape}, {labels.shape} and {centres.shape}"
             )
         if labels.size and not 0 <= labels.min() <= labels.max() < count:
-            raise UserError(
-                f"labels must be in 0..{count - 1}, got {labels.min()}..{labels.max()}"
-            )
+            raise UserError(f"labels must be in 0..{count - 1}, got {labels.min()}..{labels.max()}")
     names = given.pop() if given else ()
     return [*names, *map(str, range(len(names), count))][:count]
 
 
-def _panel(run: Run, classes: int, live: int, sprites: list[dict[str, Any]]) -> dict[str, Any]:
+def _panel(run: Run, live: int, sprites: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page needs for one live plot; appends to `sprites` what is not among them yet."""
     whole, snapshots = run.embeddings, run.snapshots
     rows = _choose(len(whole.labels), MOST_POINTS if live == 1 else 2 * MOST_POINTS // live)
@@ -164,7 +168,9 @@ def _panel(run: Run, classes: int, live: int, sprites: list[dict[str, Any]]) -> 
     return _about(run.record) | {
         "dim": whole.embeddings.shape[1],
         "total": len(whole.labels),
-        "final": _sample([], whole.embeddings[None, rows], whole.labels[rows], whole.centres[None], images),
+        "final": _sample(
+            [], whole.embeddings[None, rows], whole.labels[rows], whole.centres[None], images
+        ),
         "replay": None if snapshots is None else _replay(snapshots, live),
         "track": None if snapshots is None else _track(run.record, snapshots),
         "predicted": run.record.metrics.get("gap_predicted_deg"),
@@ -194,14 +200,14 @@ def _sample(
     return {
         "epochs": epochs,
         "points": [_pack_unit(moment) for moment in points],
-        "labels": _pack(labels, "<u2"),
+        "labels": _pack(labels, "<i4"),
         "centres": [_pack_unit(moment) for moment in centres],
-        "images": None if images is None else _pack(images, "<i2"),
+        "images": None if images is None else _pack(images, "<i4"),
     }
 
 
 def _pack(values: np.ndarray, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, kind)).decode()
+    return base64.b64encode(values.astype(kind).tobytes()).decode()
 
 
 def _pack_unit(vectors: Float[np.ndarray, "n d"]) -> str:
@@ -225,7 +231,9 @@ def _sampled_at(whole: Embeddings, snapshots: Snapshots) -> Int[np.ndarray, "n"]
     Snapshots do not say which rows they sampled, but their last moment holds the same embeddings;
     when it does not (another checkpoint was embedded), no row is claimed.
     """
-    position = {row.tobytes(): i for i, row in enumerate(np.round(snapshots.embeddings[-1], 3) + 0.0)}
+    position = {
+        row.tobytes(): i for i, row in enumerate(np.round(snapshots.embeddings[-1], 3) + 0.0)
+    }
     rows = np.round(whole.embeddings.astype(snapshots.embeddings.dtype), 3) + 0.0
     found = np.array([position.get(row.tobytes(), -1) for row in rows], dtype=np.int64)
     return np.where((found >= 0) & (snapshots.labels[found] == whole.labels), found, -1)
@@ -252,13 +260,19 @@ def _sprite(thumbnails: UInt8[np.ndarray, "n h w ..."]) -> dict[str, Any]:
 
 
 def _track(record: Record, snapshots: Snapshots) -> dict[str, Any] | None:
-    """The margin through the epochs: the mean gap in 2-D, else the decision margin's 5th percentile."""
+    """How the margin opened: the mean gap in 2-D, the decision margin's 5th percentile in 3-D."""
     flat = snapshots.embeddings.shape[2] == 2
     metric = "gap_mean_deg" if flat else "margin_p05_deg"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an untrained network may leave embeddings without direction
+        warnings.simplefilter(
+            "ignore"
+        )  # an untrained network may leave embeddings without direction
         values = [geometry.measure(e, snapshots.labels)[metric] for e in snapshots.embeddings]
-    known = [(int(e), round(v, 3)) for e, v in zip(snapshots.epochs, values, strict=True) if v is not None]
+    known = [
+        (int(e), round(v, 3))
+        for e, v in zip(snapshots.epochs, values, strict=True)
+        if v is not None
+    ]
     if len(known) < 2:
         return None
     return {
@@ -269,39 +283,53 @@ def _track(record: Record, snapshots: Snapshots) -> dict[str, Any] | None:
     }
 
 
-def _setting(record: Record) -> str:
-    parts = [f"{record.dataset} test split", f"{record.embedding_dim}-D", record.backbone, record.optimizer]
-    parts.append(f"{record.epochs} epochs" if record.epochs else None)
-    parts.append(f"seed {record.seed}" if record.seed is not None else None)
-    return " · ".join(part for part in parts if part)
+def _setting(record: Record) -> list[str]:
+    """What was run, in words."""
+    margins = {
+        "m1": (record.m1, 1.0, ""),
+        "m2": (record.m2, 0.0, " rad"),
+        "m3": (record.m3, 0.0, ""),
+    }
+    acting = [
+        f"{m} = {value:g}{unit}"
+        for m, (value, neutral, unit) in margins.items()
+        if value != neutral
+    ]
+    parts = [
+        f"{record.dataset} test split",
+        f"{record.embedding_dim}-D",
+        record.backbone,
+        record.optimizer,
+        record.epochs and f"{record.epochs} epochs",
+        "no scale" if record.s is None else f"s = {record.s:g}",
+        ", ".join(acting) or "no margin",
+        None if record.seed is None else f"seed {record.seed}",
+    ]
+    return [part for part in parts if part]
 
 
 def _about(record: Record) -> dict[str, Any]:
-    """A run's name, margins and results in words."""
-    margins = [
-        f"{name} = {value:g}{unit}"
-        for name, value, neutral, unit in (
-            ("m1", record.m1, 1.0, ""),
-            ("m2", record.m2, 0.0, " rad"),
-            ("m3", record.m3, 0.0, ""),
-        )
-        if value != neutral
-    ]
-    scale = "no scale" if record.s is None else f"s = {record.s:g}"
-    metrics = {name: value for name, value in record.metrics.items() if value is not None}
+    """A run's name, scale, margins and results."""
+    values = {name: value for name, value in record.metrics.items() if value is not None}
     facts = []
-    if "accuracy" in metrics:
-        facts.append(("accuracy", f"{100 * metrics['accuracy']:.2f} %"))
-    if "gap_mean_deg" in metrics:
-        predicted = metrics.get("gap_predicted_deg")
-        beside = f", predicted {predicted:.1f}°" if predicted is not None else ""
-        facts.append(("mean gap", f"{metrics['gap_mean_deg']:.1f}°{beside}"))
-    elif "centre_angle_min_deg" in metrics:
-        facts.append(("nearest centres", f"{metrics['centre_angle_min_deg']:.1f}° apart"))
-    if "intra_angle_p50_deg" in metrics:
-        facts.append(("median angle to centre", f"{metrics['intra_angle_p50_deg']:.1f}°"))
+    if "accuracy" in values:
+        facts.append(("accuracy", f"{100 * values['accuracy']:.2f} %"))
+    if "gap_mean_deg" in values:
+        facts.append(("mean gap", _degrees(values["gap_mean_deg"])))
+        if "gap_predicted_deg" in values:
+            facts.append(("predicted gap", _degrees(values["gap_predicted_deg"])))
+    elif "centre_angle_min_deg" in values:
+        facts.append(("nearest two centres", _degrees(values["centre_angle_min_deg"])))
+    if "intra_angle_p50_deg" in values:
+        facts.append(("median to centre", _degrees(values["intra_angle_p50_deg"])))
     return {
         "name": record.name or record.header,
-        "formula": ", ".join([scale, *(margins or ["no margin"])]),
+        "setting": " · ".join(
+            _setting(record)[-3:] if record.seed is not None else _setting(record)[-2:]
+        ),
         "facts": facts,
     }
+
+
+def _degrees(value: float) -> str:
+    return f"{value:.1f}°".replace("-", "−")

@@ -15,7 +15,7 @@ from arcmargin.errors import UserError
 from arcmargin.headers import Header
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(UserError):
     """The loss is no longer a finite number."""
 
 
@@ -102,7 +102,8 @@ class MarginModule(pl.LightningModule):
         optimizer = self._optimizer(
             [
                 {"params": list(self.backbone.parameters())},
-                {"params": list(self.header.parameters())},
+                # A direction has no length that could decay.
+                {"params": list(self.header.parameters()), "weight_decay": 0.0},
             ]
         )
         optimizer.param_groups[1]["lr"] *= self._header_lr

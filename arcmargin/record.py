@@ -7,7 +7,8 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -95,6 +96,9 @@ class Record:
         problem = _problem(content)
         if problem:
             raise Damaged(f"{path} {problem}")
+        for key in ("s", "m1", "m2", "m3"):
+            if isinstance(content.get(key), int):  # JSON written elsewhere may say 3 for 3.0
+                content[key] = float(content[key])
         unknown = {key: content.pop(key) for key in list(content) if key not in _KINDS}
         return cls(**content, unknown=unknown, folder=path.parent)
 
@@ -176,7 +180,7 @@ class Embeddings(NamedTuple):
     @classmethod
     def load(cls, folder: Path | str) -> "Embeddings":
         """Raises Damaged when the file is missing or cannot be read."""
-        return cls(**_load(Path(folder) / "embeddings.npz"))
+        return cls(**_load(Path(folder) / "embeddings.npz", cls._fields))
 
 
 class Snapshots(NamedTuple):
@@ -195,7 +199,9 @@ class Snapshots(NamedTuple):
     def load(cls, folder: Path | str) -> "Snapshots | None":
         """None when the run left no snapshots. Raises Damaged when the file cannot be read."""
         path = Path(folder) / "snapshots.npz"
-        return cls(**_load(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        return cls(**_load(path, cls._fields, optional=("thumbnails",)))
 
 
 _DTYPES = {"epochs": np.int64, "labels": np.int64, "thumbnails": np.uint8}  # the rest: float32
@@ -211,14 +217,18 @@ def _save(path: Path, arrays: dict[str, Any]) -> Path:
     return path
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            arrays = {name: file[name] for name in names if name in file}
     except FileNotFoundError as error:
         raise Damaged(f"{path} is missing") from error
     except Exception as error:  # zipfile, zlib and numpy each raise their own
         raise Damaged(f"{path} cannot be read: {error}") from error
+    missing = [name for name in names if name not in arrays and name not in optional]
+    if missing:
+        raise Damaged(f"{path} has no {', '.join(missing)}")
+    return arrays
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -238,7 +248,8 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             f"cannot write {path}: {reason}; free some space or choose another folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _plain(value: Any) -> Any:

@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from arcmargin import figures
 from arcmargin.errors import UserError
 from arcmargin.layout import axes, constants, place
-from arcmargin.record import Found, Record, find_records
+from arcmargin.record import Found, find_records
 from arcmargin.tables import (
     SETTINGS,
     configurations,
@@ -22,10 +22,13 @@ from arcmargin.tables import (
     write_text,
 )
 
+FORMATS = ("png", "pdf", "svg")
+
 
 class Report(NamedTuple):
     files: list[Path]
     found: Found
+    repeats: int  # runs that a later one with the same settings and seed replaces
     markdown: str
 
 
@@ -34,7 +37,7 @@ def write_report(
     out: Path | str | None = None,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] | None = None,
-    formats: Sequence[str] = ("png",),
+    formats: Sequence[str] = FORMATS[:1],
 ) -> Report:
     """Everything about the runs in `folders`, written into `out` (default: report/ in the first).
     Raises UserError when there is nothing to report on, or for an unknown key."""
@@ -42,7 +45,8 @@ def write_report(
     if not found.records:
         raise UserError(_nothing(folders, found))
     chosen = [*(rows or ()), *(cols or ())]
-    _check_keys(chosen, found.records)
+    _check(chosen, [*SETTINGS, "seed", *varying_overrides(found.records)], "key")
+    _check(formats, FORMATS, "format")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
     grouped = configurations(found.records)
     summary = summary_rows(grouped)
@@ -64,16 +68,14 @@ def write_report(
         angles = name == "angles"
         figure = figures.grid(cells, row_titles, col_titles, title=title, angles=angles)
         files += [figures.save(figure, out / f"{name}.{suffix}") for suffix in formats]
-    return Report(files, found, markdown)
+    repeats = len(found.records) - sum(len(one.records) for one in grouped)
+    return Report(files, found, repeats, markdown)
 
 
-def _check_keys(keys: Iterable[str], records: Sequence[Record]) -> None:
-    known = [*SETTINGS, "seed", *varying_overrides(records)]
-    for key in keys:
-        if key not in known:
-            raise UserError(
-                f"unknown key {key!r} for --rows or --cols: choose from {', '.join(known)}"
-            )
+def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    for one in given:
+        if one not in known:
+            raise UserError(f"unknown {what} {one!r}: choose from {', '.join(known)}")
 
 
 def _nothing(folders: Sequence[Path | str], found: Found) -> str:
@@ -94,10 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=_keys, metavar="KEY", help=f"down: {keys}")
     parser.add_argument("--cols", type=_keys, metavar="KEY", help=f"across: {keys}")
     parser.add_argument("--out", metavar="DIR", help="default: FOLDER/report")
-    parser.add_argument("--formats", nargs="+", default=["png"], choices=["png", "pdf", "svg"])
+    parser.add_argument("--formats", type=_keys, metavar="png,pdf,svg", help="default: png")
     args = parser.parse_args(argv)
     try:
-        report = write_report(args.folders, args.out, args.rows, args.cols, args.formats)
+        report = write_report(
+            args.folders, args.out, args.rows, args.cols, args.formats or FORMATS[:1]
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -120,6 +124,11 @@ def _say(report: Report) -> None:
     for record in found.records:
         if not record.finished:
             print(f"failed: {record.folder}: {last_line(record.error)}", file=sys.stderr)
+    if report.repeats:
+        print(
+            f"{report.repeats} repeated run(s), same settings and seed: the last counts",
+            file=sys.stderr,
+        )
     print(f"{report.markdown}\n{len(found.records)} run(s):")
     for path in report.files:
         print(f"  {path}")

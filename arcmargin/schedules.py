@@ -19,7 +19,7 @@ def cosine(optimizer: Optimizer, total_steps: int) -> LambdaLR:
     return LambdaLR(optimizer, _cosine_between(1.0, 0.0, total_steps))
 
 
-def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.3) -> LambdaLR:
+def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.25) -> LambdaLR:
     """From 1/25 of the rate up to it over `warmup` of the steps, then down to zero, along cosines."""
     if not 0.0 <= warmup < 1.0:
         raise UserError(f"schedule.warmup must be in [0, 1), got {warmup}")

@@ -45,10 +45,11 @@ def torchvision_images(
         try:
             source = getattr(torchvision.datasets, name)(data_dir, train=train, download=True)
         except (RuntimeError, URLError, OSError) as error:
+            reason = " ".join(str(error).split())
             raise UserError(
-                f"could not find {name} in '{data_dir}' nor download it there ({error}); set data_dir or "
-                "ARCMARGIN_DATA_DIR to a folder that holds it, or use dataset=digits, which needs no "
-                "download"
+                f"could not find {name} in '{data_dir}' nor download it there ({reason}); set data_dir "
+                "or ARCMARGIN_DATA_DIR to a folder that holds it, or use dataset=digits, which needs "
+                "no download"
             ) from error
         pixels = np.asarray(source.data, dtype=np.uint8)
         pixels = pixels[..., None] if pixels.ndim == 3 else pixels

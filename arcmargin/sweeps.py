@@ -1,4 +1,4 @@
-"""What a multirun adds to a run: a stable folder for each job, and an end that says what came of them."""
+"""What a multirun adds: a stable folder for each job, and an end that says what came of them."""
 
 import hashlib
 import json
@@ -46,12 +46,18 @@ class SweepSummary(Callback):
         folder = Path(config.hydra.sweep.dir)
         if not folder.is_dir():
             return
-        found = find_records(folder)
-        print(f"\n{len(found.finished)} runs finished, {len(found.failed)} failed, in {folder}")
-        for record in found.failed:
+        records = find_records(folder).records
+        failed = [record for record in records if not record.finished]
+        print(f"\n{len(records) - len(failed)} runs finished, {len(failed)} failed, in {folder}")
+        for record in failed:
             print(f"  failed: {record.name} ({record.error})", file=sys.stderr)
-        print(f"compare them: python scripts/report.py {folder}")
-        if found.failed:
+        if len(failed) < len(records):
+            from arcmargin.report import write_report  # matplotlib would slow --help down
+
+            report = write_report([folder])
+            print(report.markdown)
+            print("\n".join(str(file) for file in report.files))
+        if failed:
             print(
                 f"run the same command with sweep={folder.name} to try those again", file=sys.stderr
             )

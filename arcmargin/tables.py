@@ -26,15 +26,15 @@ MISSING = "default"  # the value of an override that a run does not have
 
 # name in records, column title, factor, digits; in the order of the tables
 METRICS = (
-    ("accuracy", "accuracy %", 100, 2),
-    ("gap_min_deg", "gap min", 1, 1),
-    ("gap_mean_deg", "gap mean", 1, 1),
-    ("gap_predicted_deg", "gap predicted", 1, 1),
-    ("centre_gap_max_deg", "centre gap max", 1, 1),
-    ("centre_angle_min_deg", "centre angle min", 1, 1),
-    ("margin_p05_deg", "margin p05", 1, 1),
-    ("intra_angle_p50_deg", "intra angle p50", 1, 2),
-    ("intra_angle_deg", "intra angle", 1, 2),
+    ("accuracy", "accuracy %", 100.0, 2),
+    ("gap_min_deg", "gap min", 1.0, 1),
+    ("gap_mean_deg", "gap mean", 1.0, 1),
+    ("gap_predicted_deg", "gap predicted", 1.0, 1),
+    ("centre_gap_max_deg", "centre gap max", 1.0, 1),
+    ("centre_angle_min_deg", "centre angle min", 1.0, 1),
+    ("margin_p05_deg", "margin p05", 1.0, 1),
+    ("intra_angle_p50_deg", "intra angle p50", 1.0, 2),
+    ("intra_angle_deg", "intra angle", 1.0, 2),
 )
 
 

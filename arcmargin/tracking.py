@@ -58,8 +58,8 @@ def wandb_logger(
     except Exception as error:
         if mode == "online":
             raise UserError(
-                f"wandb.mode=online, but W&B did not start ({error}); check the key and the network, or "
-                "use wandb.mode=auto"
+                f"wandb.mode=online, but W&B did not start ({error}); check the key and the "
+                "network, or use wandb.mode=auto"
             ) from error
         log.warning("W&B did not start (%s); the run goes on without it", error)
         return None

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arcmargin import geometry
 from arcmargin.data import Batches, ImageData
@@ -130,7 +131,8 @@ def train(
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    fitter = trainer(
+    fitter = _trainer(
+        trainer,
         max_epochs=epochs,
         callbacks=[PassNumber(batches), taker, Progress(), checkpoint],
         logger=logger or False,
@@ -154,6 +156,13 @@ def train(
         "evaluate_s": time.perf_counter() - trained,
     }
     return Outcome(embeddings, taker.snapshots(), metrics, module.curves, durations)
+
+
+def _trainer(make: Callable[..., pl.Trainer], **arguments: Any) -> pl.Trainer:
+    try:
+        return make(**arguments)
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise UserError(f"Lightning cannot train with these trainer settings: {error}") from error
 
 
 def _fit(

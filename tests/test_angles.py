@@ -64,7 +64,11 @@ def test_no_margin_changes_nothing() -> None:
 
 def test_margins_may_differ_from_sample_to_sample() -> None:
     cosine = torch.tensor([0.9, 0.1, -0.8])
-    m1, m2, m3 = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.2]), torch.tensor([0.1] * 3)
+    m1, m2, m3 = (
+        torch.tensor([1.0, 2.0, 3.0]),
+        torch.tensor([0.5, 0.0, 0.2]),
+        torch.tensor([0.1] * 3),
+    )
     together = angles.target_cosine(cosine, m1, m2, m3)
     for i in range(3):
         alone = angles.target_cosine(cosine[i : i + 1], m1[i].item(), m2[i].item(), m3[i].item())
@@ -103,7 +107,14 @@ def smallest_angle_deg(points: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("c", "d", "angle_deg"),
-    [(10, 2, 36.0), (3, 2, 120.0), (2, 2, 180.0), (4, 3, 109.4712), (10, 9, 96.3794), (10, 64, 96.3794)],
+    [
+        (10, 2, 36.0),
+        (3, 2, 120.0),
+        (2, 2, 180.0),
+        (4, 3, 109.4712),
+        (10, 9, 96.3794),
+        (10, 64, 96.3794),
+    ],
 )
 def test_even_directions_are_as_far_apart_as_can_be(c: int, d: int, angle_deg: float) -> None:
     points = angles.even_directions(c, d)
@@ -111,7 +122,9 @@ def test_even_directions_are_as_far_apart_as_can_be(c: int, d: int, angle_deg: f
     assert smallest_angle_deg(points) == pytest.approx(angle_deg, abs=0.01)
 
 
-@pytest.mark.parametrize(("c", "d", "best_deg"), [(6, 3, 90.0), (12, 3, 63.43), (10, 4, 80.4), (40, 16, 90.0)])
+@pytest.mark.parametrize(
+    ("c", "d", "best_deg"), [(6, 3, 90.0), (12, 3, 63.43), (10, 4, 80.4), (40, 16, 90.0)]
+)
 def test_even_directions_in_between_come_close_to_the_best_known(
     c: int, d: int, best_deg: float
 ) -> None:

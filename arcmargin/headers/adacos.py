@@ -22,14 +22,11 @@ class AdaCosHeader(CosineHeader):
     s: Tensor  # type: ignore[assignment]
 
     def __init__(self, embedding_dim: int, num_classes: int, *, init: str = "random") -> None:
+        super().__init__(embedding_dim, num_classes, init=init)
         if num_classes < 3:
-            raise UserError(
-                f"AdaCos needs num_classes >= 3, got {num_classes}: its scale is log(C−1)"
-            )
-        initial = math.sqrt(2) * math.log(num_classes - 1)
-        super().__init__(embedding_dim, num_classes, s=initial, init=init)
+            raise UserError(f"AdaCos needs num_classes >= 3, got {num_classes}: log(C − 1) is 0")
         del self.s
-        self.register_buffer("s", torch.tensor(initial))
+        self.register_buffer("s", torch.tensor(math.sqrt(2) * math.log(num_classes - 1)))
 
     def forward(
         self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]

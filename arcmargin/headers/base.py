@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from arcmargin import angles
 from arcmargin.errors import UserError
 
-IGNORE_INDEX = -1  # a sample with this label has no target: no margin, no part in the loss
+IGNORE_INDEX = -1  # a sample with this label has no target and no part in the loss
 
 
 class Header(nn.Module, ABC):

@@ -1,6 +1,11 @@
-"""The loss of the heads that ask of each class whether a sample belongs to it."""
+"""What the heads share that ask of each class whether a sample belongs to it."""
 
+from collections.abc import Callable
+
+import numpy as np
 from jaxtyping import Float, Int
+from scipy.optimize import brentq
+from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,3 +26,32 @@ def one_vs_all_loss(
     negative = F.softplus(logits).scatter(1, index, 0.0).sum(dim=1)
     per_sample = positive_weight * positive + negative_weight * negative
     return per_sample.where(labelled, 0.0).sum() / labelled.sum()
+
+
+def balanced_bias(
+    embedding_dim: int,
+    num_classes: int,
+    positive_logit: Callable[[np.ndarray], np.ndarray],
+    negative_logit: Callable[[np.ndarray], np.ndarray],
+    *,
+    positive_weight: float = 1.0,
+    negative_weight: float = 1.0,
+) -> float:
+    """The b added to logits at which attraction and repulsion balance at the start of a training.
+
+    w₊·E[σ(−z_y)] = w₋·(C − 1)·E[σ(z_j)] where embeddings point anywhere: E is over directions spread
+    uniformly over the sphere, given by the density sin^(D−2) θ of the angle. The logits are
+    functions of cos θ.
+    """
+    theta = (np.arange(4000) + 0.5) * np.pi / 4000
+    density = np.sin(theta) ** (embedding_dim - 2)
+    density /= density.sum()
+    positive, negative = positive_logit(np.cos(theta)), negative_logit(np.cos(theta))
+    repelling = negative_weight * max(1, num_classes - 1)
+
+    def excess(bias: float) -> float:
+        attraction = positive_weight * density @ expit(-positive - bias)
+        return float(repelling * density @ expit(negative + bias) - attraction)
+
+    reach = 50.0 + np.abs(positive).max() + np.abs(negative).max()
+    return float(brentq(excess, -reach, reach))

@@ -54,7 +54,8 @@ class MagFaceHeader(TargetMarginHeader):
     def loss(
         self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]
     ) -> Float[Tensor, ""]:
+        loss = super().loss(embeddings, labels)
         a = self.magnitude(embeddings)
         labelled = labels != IGNORE_INDEX
         regulariser = (1 / a + a / self.u_a**2).where(labelled, 0.0).sum() / labelled.sum()
-        return super().loss(embeddings, labels) + self.lambda_g * regulariser
+        return loss + self.lambda_g * regulariser

@@ -1,0 +1,44 @@
+"""Which errors are the user's to mend, and the one sentence that each of them deserves."""
+
+import errno
+import re
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+
+from arcmargin.errors import UserError
+
+_DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
+
+
+def users_mistake(error: BaseException) -> str | None:
+    """One sentence when the user can mend it; None when it is ours and deserves its traceback."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+    if isinstance(error, InstantiationException):
+        # A setting that the object does not take, or an object that does not exist.
+        fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
+        return _one_line(error) if fits else None
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _one_line(error) + _further(chain[1:])
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return f"cannot write the output: {error}; free some space or choose another folder"
+    if "PytorchStreamWriter" in str(error):  # torch's word for a disk that filled up
+        return "cannot write the checkpoint: is the disk full? Free some space or choose another folder"
+    return None
+
+
+def _further(causes: list[BaseException]) -> str:
+    """The first cause's first line: OmegaConf's others repeat the key and name our schema."""
+    return f": {str(causes[0]).splitlines()[0]}" if causes and str(causes[0]) else ""
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()

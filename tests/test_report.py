@@ -1,0 +1,334 @@
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arcmargin import layout, report
+from arcmargin.errors import UserError
+from arcmargin.record import Embeddings, Record
+from arcmargin.tables import configurations, read_csv, summary_markdown, summary_rows
+
+ROOT = Path(report.__file__).parents[1]
+OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
+
+
+def run(header: str = "arcface", **changes: Any) -> Record:
+    given: dict[str, Any] = {
+        "header": header,
+        "name": header,
+        "dataset": "mnist",
+        "embedding_dim": 2,
+        "epochs": 20,
+        "seed": 0,
+        "s": None if header == "linear" else 30.0,
+        "metrics": {"accuracy": 0.98, "gap_min_deg": 20.0, "gap_mean_deg": 25.0},
+    }
+    return Record(**given | changes)
+
+
+def save(root: Path, records: list[Record], *, embeddings: bool = True) -> Path:
+    rng = np.random.default_rng(0)
+    for index, record in enumerate(records):
+        folder = root / f"run-{index:04d}"
+        if embeddings and record.finished:
+            labels = rng.integers(0, 3, 60)
+            angle = labels * 2 * np.pi / 3 + rng.normal(0, 0.1, 60)
+            circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+            third = np.radians([0, 120, 240])
+            Embeddings(circle, labels, np.stack([np.cos(third), np.sin(third)], axis=1)).save(
+                folder
+            )
+        record.write(folder)
+    return root
+
+
+def titles(records: list[Record], **chosen: Any) -> tuple[list[str], list[str]]:
+    found = configurations(
+        records, extra=[*(chosen.get("rows") or []), *(chosen.get("cols") or [])]
+    )
+    _, rows, cols, _ = layout.place(found, *layout.axes(found, **chosen))
+    return rows, cols
+
+
+def six() -> list[Record]:
+    """header=linear,arcface,cosface,sphereface m2=0.2,0.5; linear ran once."""
+    heads = {"arcface": {}, "cosface": {"m3": 0.35}, "sphereface": {"m1": 3.0}}
+    margins = (0.2, 0.5)
+    return [
+        run("linear"),
+        *(run(head, m2=m2, **own) for head, own in heads.items() for m2 in margins),
+    ]
+
+
+def matched() -> list[Record]:
+    """One predicted gap: the margin follows from the header."""
+    margins = {"arcface": {"m2": 0.3}, "cosface": {"m3": 0.1}, "sphereface": {"m1": 3.0}}
+    runs = [run(head, seed=seed, **own) for head, own in margins.items() for seed in range(3)]
+    return runs + [run(head, seed=seed) for head in ("normface", "linear") for seed in range(3)]
+
+
+def test_headers_down_and_the_margin_across() -> None:
+    rows, cols = titles(six())
+    assert rows == ["linear", "arcface", "cosface", "sphereface"]
+    assert cols == ["m2 = 0.2", "m2 = 0.5"]
+
+
+def test_a_head_without_margin_stands_in_every_column() -> None:
+    found = configurations(six())
+    cells, *_ = layout.place(found, *layout.axes(found))
+    assert [[cell.records[0].header for cell in line] for line in cells[:2]] == [
+        ["linear", "linear"],
+        ["arcface", "arcface"],
+    ]
+    assert [cell.records[0].m2 for cell in cells[1]] == [0.2, 0.5]
+    assert all(len(cell.records) == 1 and not cell.note for line in cells for cell in line)
+
+
+def test_a_head_that_takes_the_scale_only_is_a_baseline_too() -> None:
+    baseline = run("adaface", extra={"takes": ["s"]})
+    rows, cols = titles([baseline, *six()])
+    assert rows[-1] == "adaface"
+    assert cols == ["m2 = 0.2", "m2 = 0.5"]
+
+
+def test_matched_margins_are_no_axis_but_are_stated() -> None:
+    rows, cols = titles(matched())
+    assert rows == [""]
+    assert cols == [
+        "linear",
+        "normface",
+        "arcface, m2 = 0.3",
+        "cosface, m3 = 0.1",
+        "sphereface, m1 = 3",
+    ]
+    found = configurations(matched())
+    assert [len(one.records) for one in found] == [3] * 5
+
+
+@pytest.mark.parametrize(
+    ("records", "rows", "cols"),
+    [
+        ([run()], [""], ["arcface"]),
+        ([run(m2=m2) for m2 in (0.5, 0.1, 1.0)], [""], ["m2 = 0.1", "m2 = 0.5", "m2 = 1"]),
+        (
+            [run(m2=m2, s=s) for m2 in (0.1, 0.5) for s in (8.0, 30.0)],
+            ["m2 = 0.1", "m2 = 0.5"],
+            ["s = 8", "s = 30"],
+        ),
+        (
+            [run(h, embedding_dim=d) for h in ("cosface", "linear") for d in (16, 2)],
+            ["linear", "cosface"],
+            ["2-D", "16-D"],
+        ),
+        (
+            [run(h, dataset=d, epochs=e) for h in OWN for d, e in (("mnist", 20), ("digits", 60))],
+            ["arcface", "cosface", "sphereface"],
+            ["digits", "mnist"],
+        ),
+        ([run(overrides=[f"+optimizer.lr={lr}"]) for lr in (0.1, 0.01)], [""], None),
+        (
+            [
+                run(head, **{own: g / 50}, overrides=[f"gap_deg={g}"])
+                for head, own in OWN.items()
+                for g in (60, 90)
+            ],
+            ["arcface", "cosface", "sphereface"],
+            ["gap_deg = 60", "gap_deg = 90"],
+        ),
+    ],
+    ids=["one", "margin", "margin x scale", "dims", "tied", "override", "gap_deg"],
+)
+def test_axes_follow_from_what_varies(
+    records: list[Record], rows: list[str], cols: list[str] | None
+) -> None:
+    cols = cols or ["optimizer.lr = 0.01", "optimizer.lr = 0.1"]
+    assert titles(records) == (rows, cols)
+
+
+def test_rows_and_cols_override() -> None:
+    assert titles(six(), rows=["m2"])[0] == ["m2 = 0.2", "m2 = 0.5"]
+    assert titles(six(), rows=["m2"])[1][0] == "linear"
+    assert titles(six(), cols=["header"])[1][0] == "linear"
+    rows, cols = titles(matched(), rows=["seed"], cols=["header"])
+    assert rows == ["seed = 0", "seed = 1", "seed = 2"]
+    assert len(cols) == 5
+    found = configurations(six())
+    cells, *_ = layout.place(found, *layout.axes(found, rows=[], cols=["m2"]))
+    assert cells[0][0].note == "1 of 4 configurations"
+
+
+def test_a_grid_too_large_to_read_says_how_much_it_shows() -> None:
+    records = [run(h, m2=m2 / 100) for h in OWN for m2 in range(1, 41)]
+    found = configurations(records)
+    cells, rows, cols, note = layout.place(found, *layout.axes(found))
+    assert len(cells) * len(cells[0]) <= layout.MOST_CELLS
+    assert (len(rows), len(cols)) == (len(cells), len(cells[0]))
+    assert note == [f"first {len(cells) * len(cells[0])} of 120 cells"]
+
+
+def test_summary_is_mean_deviation_and_interval_over_seeds() -> None:
+    accuracies = [0.97, 0.98, 0.995]
+    records = [run(seed=i, metrics={"accuracy": a, "x": i}) for i, a in enumerate(accuracies)]
+    records.append(run(seed=3, status="failed", error="NaN", metrics={}))
+    (row,) = summary_rows(configurations(records))
+    mean = sum(accuracies) / 3
+    deviation = (sum((a - mean) ** 2 for a in accuracies) / 2) ** 0.5
+    assert row["accuracy"] == pytest.approx(mean)
+    assert row["accuracy_sd"] == pytest.approx(deviation)
+    assert row["accuracy_ci95"] == pytest.approx(4.302653 * deviation / 3**0.5)  # t, 2 degrees
+    assert (row["runs"], row["failed"], row["x"]) == (3, 1, 1.0)
+
+
+def test_a_repeat_with_the_same_seed_counts_once() -> None:
+    older, newer = run(metrics={"accuracy": 0.5}), run(metrics={"accuracy": 0.9})
+    failed = run(status="failed", error="killed")
+    (one,) = configurations([older, newer, failed])
+    assert [record.metrics["accuracy"] for record in one.records] == [0.9]
+    without_seed = [run(seed=None, folder=Path(str(i))) for i in range(2)]
+    assert len(configurations(without_seed)[0].records) == 2
+
+
+def test_markdown_table() -> None:
+    records = matched()
+    for record in records:
+        record.metrics["accuracy"] += record.seed / 100 if record.seed else 0
+    table = summary_markdown(summary_rows(configurations(records)))
+    lines = table.splitlines()
+    assert lines[0] == "| header | m1 | m2 | m3 | accuracy % | gap min | gap mean |"
+    assert lines[2] == "| linear | – | – | – | 99.00 ± 1.00 | 20.0 ± 0.0 | 25.0 ± 0.0 |"
+    assert lines[4] == "| arcface | 1 | 0.3 | 0 | 99.00 ± 1.00 | 20.0 ± 0.0 | 25.0 ± 0.0 |"
+    assert lines[-1].startswith("Test split, mean ± standard deviation over 3 seeds")
+
+
+def test_markdown_states_failures() -> None:
+    records = [run(), run(seed=1, status="failed", metrics={}), run("linear")]
+    table = summary_markdown(summary_rows(configurations(records)))
+    assert "| arcface | 98.00 | 20.0 | 25.0 | 1 of 2 |" in table
+    assert "| linear | 98.00 | 20.0 | 25.0 | 1 of 1 |" in table
+
+
+def test_report_writes_everything_and_the_csv_gives_the_same_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [
+        *matched(),
+        run("cosface", m3=0.1, seed=7, status="failed", error="boom\nNaN loss", metrics={}),
+    ]
+    folder = save(tmp_path / "sweep", records)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "record.json").write_text('{"header"')
+    (folder / "lost" / ".hydra").mkdir(parents=True)
+    assert report.main([str(folder), "--formats", "png,svg"]) == 0
+    said = capsys.readouterr()
+    names = {"grid.png", "grid.svg", "angles.png", "angles.svg"}
+    names |= {"runs.csv", "summary.csv", "summary.md"}
+    assert {path.name for path in (folder / "report").iterdir()} == names
+    for name in names:
+        assert str(folder / "report" / name) in said.out
+    assert f"skipped: {folder / 'broken' / 'record.json'} is not valid JSON" in said.err
+    assert f"skipped: {folder / 'lost'} has no record.json" in said.err
+    assert "run-0015: NaN loss" in said.err
+    table = (folder / "report" / "summary.md").read_text()
+    assert table in said.out
+    assert summary_markdown(read_csv(folder / "report" / "summary.csv")) == table
+    rows = read_csv(folder / "report" / "runs.csv")
+    assert len(rows) == 16
+    failed = next(row for row in rows if row["status"] == "failed")
+    assert (failed["error"], failed["folder"], failed["accuracy"]) == ("NaN loss", "run-0015", "")
+    linear = next(row for row in rows if row["header"] == "linear")
+    assert (linear["m2"], linear["s"]) == ("", "")
+
+
+def test_a_single_run_folder_and_several_folders(tmp_path: Path) -> None:
+    folder = save(tmp_path / "sweep", [run(), run("linear")])
+    one = report.write_report([folder / "run-0000"])
+    assert (folder / "run-0000" / "report" / "grid.png") in one.files
+    both = report.write_report([folder / "run-0000", folder / "run-0001"], out=tmp_path / "both")
+    assert len(both.found.records) == 2
+    assert (tmp_path / "both" / "summary.md").read_text().count("\n| ") == 3
+
+
+def test_only_failed_runs_still_make_a_report(tmp_path: Path) -> None:
+    folder = save(tmp_path, [run(status="failed", error="NaN", metrics={}) for _ in range(2)])
+    assert report.main([str(folder)]) == 0
+    assert "0 of 1" in (folder / "report" / "summary.md").read_text()
+
+
+def broken(folder: Path) -> Path:
+    (folder / "record.json").write_text("{")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "sentence"),
+    [
+        (lambda folder: folder / "nowhere", [], "no folder"),
+        (lambda folder: folder, [], "no runs in"),
+        (broken, [], "is not valid JSON"),
+        (lambda f: save(f, [run()]), ["--rows", "colour"], "unknown key 'colour': choose from"),
+        (lambda f: save(f, [run()]), ["--formats", "gif"], "choose from png, pdf, svg"),
+        (lambda f: save(f, [run()]), ["--out", "/dev/null/x"], "cannot write /dev/null/x"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    prepare: Any,
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    assert report.main([str(prepare(tmp_path)), *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_script(tmp_path: Path) -> None:
+    folder = save(tmp_path / "sweep", [run(), run("linear")])
+    script = [sys.executable, str(ROOT / "scripts" / "report.py")]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [*script, str(folder)], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report" / "grid.png").exists()
+    wrong = subprocess.run(
+        [*script, "nowhere"], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "error: no folder nowhere: expected a run or sweep folder, such as outputs/<name>\n"
+    )
+
+
+def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:
+    records = [
+        run(head, m2=m2 / 10, seed=seed)
+        for head in ("arcface", "cosface", "sphereface", "normface")
+        for m2 in range(1, 6)
+        for seed in range(50)
+    ]
+    for index, record in enumerate(records):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        content = {"header": record.header, "dataset": "mnist", "embedding_dim": 2, "s": 30.0}
+        content |= {"m2": record.m2, "seed": record.seed, "metrics": record.metrics}
+        (folder / "record.json").write_text(json.dumps(content))
+    began = time.process_time()
+    report.write_report([tmp_path])
+    assert time.process_time() - began < 10
+    with open(tmp_path / "report" / "runs.csv") as file:
+        assert len(list(csv.DictReader(file))) == 1000
+
+
+def test_no_rows_make_no_table() -> None:
+    with pytest.raises(UserError):
+        summary_markdown([])

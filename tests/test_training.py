@@ -1,0 +1,169 @@
+import math
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.optim import SGD
+
+from arcmargin import backbones, schedules, sources
+from arcmargin.errors import UserError
+from arcmargin.headers import MarginHeader
+from arcmargin.module import MarginModule, TrainingDiverged
+from arcmargin.training import train
+
+
+@pytest.fixture(scope="module")
+def data():
+    return sources.digits(classes=4, split_seed=0, val_fraction=0.1, test_fraction=0.2)
+
+
+def trainer(**kwargs):
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        gradient_clip_val=1.0,
+        logger=False,
+        **{key: value for key, value in kwargs.items() if key != "logger"},
+    )
+
+
+def module(data, seed=0, lr=0.1, **header):
+    pl.seed_everything(seed, verbose=False)
+    return MarginModule(
+        backbones.convnet(image_shape=data.image_shape, embedding_dim=2, width=8, hidden=32),
+        MarginHeader(2, data.num_classes, **{"m2": 0.3, "ramp": 0.5, "init": "even", **header}),
+        optimizer=lambda groups: SGD(groups, lr=lr, momentum=0.9),
+        schedule=schedules.one_cycle,
+        header_lr=0.1,
+    )
+
+
+def fit(data, folder, epochs=4, **kwargs):
+    model = kwargs.pop("model", None) or module(data)
+    return train(
+        model, data, trainer, epochs=epochs, batch_size=64, seed=0, folder=folder, **kwargs
+    )
+
+
+def test_the_same_run_twice_gives_the_same_numbers_to_the_last_digit(data, tmp_path):
+    one, two = fit(data, tmp_path / "a"), fit(data, tmp_path / "b")
+    assert one.metrics == two.metrics
+    assert one.curves == two.curves
+    assert np.array_equal(one.embeddings.embeddings, two.embeddings.embeddings)
+
+
+def test_it_learns_and_reports_what_it_learned(data, tmp_path):
+    outcome = fit(data, tmp_path, epochs=12)
+    assert outcome.metrics["accuracy"] > 0.95
+    embeddings, labels, centres = outcome.embeddings
+    # Accuracy a second way: the class direction at the smallest angle.
+    predicted = (embeddings @ centres.T).argmax(1)
+    assert outcome.metrics["accuracy"] == pytest.approx((predicted == labels).mean())
+    assert np.allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-5)
+    assert outcome.curves["epoch"] == list(range(1, 13))
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
+    whole = fit(data, tmp_path / "whole")
+
+    class CutOff(MarginModule):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                raise KeyboardInterrupt
+
+    cut = module(data)
+    cut.__class__ = CutOff
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, tmp_path / "cut", model=cut)
+    resumed = fit(data, tmp_path / "cut", resume=tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    assert resumed.metrics == whole.metrics
+    assert resumed.curves == whole.curves
+    assert resumed.snapshots.epochs.tolist() == whole.snapshots.epochs.tolist()
+    assert np.array_equal(resumed.snapshots.embeddings, whole.snapshots.embeddings)
+
+
+def test_snapshots_begin_before_training_and_end_with_the_result(data, tmp_path):
+    outcome = fit(data, tmp_path, epochs=3)
+    snapshots = outcome.snapshots
+    assert snapshots.epochs.tolist() == [0, 1, 2, 3]
+    assert np.allclose(snapshots.embeddings[-1], outcome.embeddings.embeddings, atol=1e-5)
+    assert snapshots.thumbnails.shape == (len(data.test), 8, 8)
+
+
+def test_the_best_epoch_can_be_tested_instead_of_the_last(data, tmp_path):
+    model = module(data)
+    outcome = fit(data, tmp_path, epochs=5, evaluate="best", model=model)
+    state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    scores = outcome.curves["val_accuracy"]
+    assert state["epoch"] == scores.index(max(scores))
+    assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)
+
+
+def test_the_ramp_reaches_the_header(data, tmp_path):
+    model = module(data, ramp=1.0)
+    fractions = []
+    model.header.set_progress = fractions.append
+    fit(data, tmp_path, epochs=2, model=model)
+    assert fractions[0] == 0.0
+    steps = len(fractions)
+    assert fractions == pytest.approx([k / steps for k in range(steps)])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_try(data, tmp_path):
+    model = module(data)
+    model.header.loss = lambda embeddings, labels: embeddings.sum() * math.nan
+    with pytest.raises(TrainingDiverged, match=r"optimizer\.lr"):
+        fit(data, tmp_path, model=model)
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"evaluate": "first"}])
+def test_settings_that_make_no_sense_are_refused(data, tmp_path, change):
+    with pytest.raises(UserError):
+        fit(data, tmp_path, **change)
+
+
+def test_header_parameters_have_their_own_rate_and_no_decay(data, tmp_path):
+    seen = []
+
+    def optimizer(groups):
+        seen.append(SGD(groups, lr=0.1, weight_decay=0.01))
+        return seen[0]
+
+    model = module(data)
+    model._optimizer = optimizer
+    fit(data, tmp_path, epochs=1, model=model)
+    backbone, header = seen[0].param_groups
+    assert header["initial_lr"] == pytest.approx(0.1 * backbone["initial_lr"])
+    assert (backbone["weight_decay"], header["weight_decay"]) == (0.01, 0.0)
+
+
+@pytest.mark.parametrize("schedule", [schedules.constant, schedules.cosine, schedules.one_cycle])
+def test_schedules_never_exceed_the_rate_and_peak_at_it(schedule):
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    scheduler = schedule(optimizer, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert max(rates) == pytest.approx(0.5)
+    if schedule is not schedules.constant:
+        assert rates[-1] < 0.001
+    if schedule is schedules.one_cycle:
+        assert rates.index(max(rates)) == 25
+        assert rates[0] == pytest.approx(0.5 / 25)
+
+
+@pytest.mark.parametrize("backbone", [backbones.convnet, backbones.lenet])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 33)])
+@pytest.mark.parametrize("norm", [False, True])
+def test_backbones_take_any_image_and_leave_the_embedding_free(backbone, shape, norm):
+    torch.manual_seed(0)
+    net = backbone(image_shape=shape, embedding_dim=5, embedding_norm=norm)
+    out = net(torch.randn(16, *shape))
+    assert out.shape == (16, 5)
+    assert (out < 0).any(), "an embedding reaches all of space only without a ReLU"
+    if norm:
+        assert torch.allclose(out.mean(0), torch.zeros(5), atol=1e-5)
