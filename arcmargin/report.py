@@ -132,3 +132,7 @@ def _say(report: Report) -> None:
     print(f"{report.markdown}\n{len(found.records)} run(s):")
     for path in report.files:
         print(f"  {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -210,7 +210,9 @@ def test_evaluation_changes_no_state(preset: str) -> None:
 
 
 @every_preset
-def test_compiles_as_one_graph_and_not_again_while_the_margin_ramps(preset: str) -> None:
+def test_compiles_as_one_graph_and_not_again_while_the_margin_ramps(
+    preset: str, unchecked_shapes: None
+) -> None:
     torch._dynamo.reset()
     header = build(preset, ramp=0.5)
     embeddings, labels = batch()
