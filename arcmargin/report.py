@@ -1,17 +1,20 @@
 """Records -> comparison grid, CSV and Markdown tables: python scripts/report.py outputs/<folder>"""
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from arcmargin import figures
+from arcmargin import figures, interactive
 from arcmargin.errors import UserError
 from arcmargin.layout import axes, constants, place
-from arcmargin.record import Found, find_records
+from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
 from arcmargin.tables import (
     SETTINGS,
+    Configuration,
     configurations,
     last_line,
     run_rows,
@@ -68,8 +71,27 @@ def write_report(
         angles = name == "angles"
         figure = figures.grid(cells, row_titles, col_titles, title=title, angles=angles)
         files += [figures.save(figure, out / f"{name}.{suffix}") for suffix in formats]
+    files += _side_by_side(shown, out)
     repeats = len(found.records) - sum(len(one.records) for one in grouped)
     return Report(files, found, repeats, markdown)
+
+
+def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
+    """compare.html: each configuration's first seed, turning together, where there is such a view."""
+    runs = []
+    for one in shown:
+        first = one.finished[0] if one.finished else None
+        if first is None or first.folder is None or first.embedding_dim not in interactive.NOTES:
+            continue
+        picture, page = (
+            os.path.relpath(first.folder / f"embedding.{suffix}", out) for suffix in ("png", "html")
+        )
+        with contextlib.suppress(Damaged):  # the grid's cell says what is wrong
+            data, moments = Embeddings.load(first.folder), Snapshots.load(first.folder)
+            runs.append(interactive.Run(first, data, moments, picture, page))
+    if len(runs) < 2 or len({run.record.embedding_dim for run in runs}) > 1:
+        return []
+    return [interactive.write_page(out / "compare.html", interactive.comparison_page(runs))]
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:

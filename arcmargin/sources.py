@@ -53,7 +53,8 @@ def torchvision_images(
             ) from error
         pixels = np.asarray(source.data, dtype=np.uint8)
         pixels = pixels[..., None] if pixels.ndim == 3 else pixels
-        return RawImages(pixels, np.asarray(source.targets, dtype=np.int64)), list(source.classes)
+        class_names = [name.split(" - ")[0] for name in source.classes]  # MNIST's are "0 - zero"
+        return RawImages(pixels, np.asarray(source.targets, dtype=np.int64)), class_names
 
     train, class_names = official(train=True)
     test, _ = official(train=False)

@@ -81,9 +81,9 @@ def test_a_negative_margin_stops_at_the_centre() -> None:
     torch.testing.assert_close(target, torch.tensor([1.0, 1.0, math.cos(0.6)]))
 
 
-@pytest.mark.parametrize("beyond", [1.0 + 1e-6, -1.0 - 1e-6])
-def test_a_cosine_that_rounding_pushed_past_one_is_no_nan(beyond: float) -> None:
-    cosine = torch.tensor([beyond], requires_grad=True)
+@pytest.mark.parametrize("value", [1.0, -1.0, 1.0 + 1e-6, -1.0 - 1e-6])
+def test_a_cosine_at_or_by_rounding_past_one_has_a_finite_slope(value: float) -> None:
+    cosine = torch.tensor([value], requires_grad=True)
     angles.target_cosine(cosine, 2.0, 0.3, 0.0).backward()
     assert cosine.grad is not None and cosine.grad.isfinite().all()
 

@@ -85,11 +85,19 @@ def softplus(z: float) -> float:
 
 @pytest.mark.parametrize(
     ("m1", "m2", "m3"),
-    [(1, 0, 0), (1, 0.5, 0), (1, 0, 0.35), (1.5, 0, 0), (4, 0, 0), (1, 0.3, 0.2), (2.5, 0.7, 0.1)],
+    [
+        (1.0, 0.0, 0.0),
+        (1.0, 0.5, 0.0),
+        (1.0, 0.0, 0.35),
+        (1.5, 0.0, 0.0),
+        (4.0, 0.0, 0.0),
+        (1.0, 0.3, 0.2),
+        (2.5, 0.7, 0.1),
+    ],
 )
 @pytest.mark.parametrize("gradient", ["detached", "autograd"])
 def test_margin(m1: float, m2: float, m3: float, gradient: str) -> None:
-    header = MarginHeader(D, C, s=20, m1=m1, m2=m2, m3=m3, gradient=gradient)
+    header = MarginHeader(D, C, s=20.0, m1=m1, m2=m2, m3=m3, gradient=gradient)
     assert_same(header, lambda x, y, w: margin_row(x, y, w, 20, m1, m2, m3))
 
 
@@ -109,17 +117,19 @@ def test_margin_over_random_settings(m1: float, m2: float, m3: float, s: float, 
 
 def test_no_margin_is_normface() -> None:
     embeddings, labels = batch()
-    header = MarginHeader(D, C, s=16)
+    header = MarginHeader(D, C, s=16.0)
     assert torch.equal(header(embeddings, labels), header.logits(embeddings))
     expected = 16 * F.normalize(embeddings) @ F.normalize(header.weight).T
     torch.testing.assert_close(header.logits(embeddings), expected)
 
 
-@pytest.mark.parametrize(("m1", "m2", "m3"), [(1, 0.5, 0), (1, 0, 0.35), (3, 0, 0), (2, 0.3, 0.2)])
+@pytest.mark.parametrize(
+    ("m1", "m2", "m3"), [(1.0, 0.5, 0.0), (1.0, 0.0, 0.35), (3.0, 0.0, 0.0), (2.0, 0.3, 0.2)]
+)
 def test_detached_gradient_is_that_of_the_softmax_applied_to_the_cosines(
     m1: float, m2: float, m3: float
 ) -> None:
-    header = MarginHeader(D, C, s=20, m1=m1, m2=m2, m3=m3).double()
+    header = MarginHeader(D, C, s=20.0, m1=m1, m2=m2, m3=m3).double()
     embeddings, labels = batch()
     embeddings = embeddings.double().requires_grad_()
     header.loss(embeddings, labels).backward()
@@ -134,9 +144,11 @@ def test_detached_gradient_is_that_of_the_softmax_applied_to_the_cosines(
     torch.testing.assert_close(by_head, (x.grad, w.grad))
 
 
-@pytest.mark.parametrize(("m1", "m2", "m3"), [(1, 0.5, 0), (1, 0, 0.35), (3, 0, 0), (2, 0.3, 0.2)])
+@pytest.mark.parametrize(
+    ("m1", "m2", "m3"), [(1.0, 0.5, 0.0), (1.0, 0.0, 0.35), (3.0, 0.0, 0.0), (2.0, 0.3, 0.2)]
+)
 def test_autograd_gradient_against_finite_differences(m1: float, m2: float, m3: float) -> None:
-    header = MarginHeader(D, C, s=3, m1=m1, m2=m2, m3=m3, gradient="autograd").double()
+    header = MarginHeader(D, C, s=3.0, m1=m1, m2=m2, m3=m3, gradient="autograd").double()
     embeddings, labels = batch()
     theta = torch.acos(header.logits(embeddings.double()).gather(1, labels[:, None])[:, 0] / 3)
     phi = m1 * theta + m2
@@ -192,12 +204,12 @@ def assert_same_loss(
 
 
 def test_cosface_as_in_pytorch_metric_learning() -> None:
-    header = MarginHeader(D, C, s=24, m3=0.35)
+    header = MarginHeader(D, C, s=24.0, m3=0.35)
     assert_same_loss(header, peer.CosFaceLoss(C, D, margin=0.35, scale=24), *batch())
 
 
 def test_arcface_as_in_pytorch_metric_learning_while_below_pi() -> None:
-    header = MarginHeader(D, C, s=24, m2=0.5)
+    header = MarginHeader(D, C, s=24.0, m2=0.5)
     embeddings, labels = batch()
     theta = torch.acos(header.logits(embeddings).gather(1, labels[:, None])[:, 0] / 24)
     below = theta + 0.5 < math.pi
@@ -207,20 +219,20 @@ def test_arcface_as_in_pytorch_metric_learning_while_below_pi() -> None:
 
 @pytest.mark.parametrize("m1", [2, 3, 4])
 def test_sphereface_as_in_pytorch_metric_learning_on_unit_embeddings(m1: int) -> None:
-    header = MarginHeader(D, C, s=24, m1=m1)
+    header = MarginHeader(D, C, s=24.0, m1=float(m1))
     embeddings, labels = batch()
     other = peer.SphereFaceLoss(C, D, margin=m1, scale=24)
     assert_same_loss(header, other, F.normalize(embeddings), labels)
 
 
 def test_original_sphereface_as_in_pytorch_metric_learning_without_annealing() -> None:
-    header = SphereFaceOriginalHeader(D, C, m1=4)
+    header = SphereFaceOriginalHeader(D, C, m1=4.0)
     header.lam.fill_(0.0)
     assert_same_loss(header, peer.SphereFaceLoss(C, D, margin=4, scale=1), *batch())
 
 
 def test_subcenter_as_in_pytorch_metric_learning() -> None:
-    header = SubcenterHeader(D, C, k=3, m2=0.3, s=24)
+    header = SubcenterHeader(D, C, k=3, m2=0.3, s=24.0)
     embeddings, labels = batch()
     theta = torch.acos(header.logits(embeddings).gather(1, labels[:, None])[:, 0] / 24)
     below = theta + 0.3 < math.pi
@@ -456,7 +468,9 @@ def test_sphereface_r(gradient: str) -> None:
 
 @pytest.mark.parametrize("gradient", ["detached", "autograd"])
 def test_sphereface2(gradient: str) -> None:
-    header = SphereFace2Header(D, C, s=20, m3=0.3, lam=0.6, t=2.5, loss_weight=7, gradient=gradient)
+    header = SphereFace2Header(
+        D, C, s=20.0, m3=0.3, lam=0.6, t=2.5, loss_weight=7.0, gradient=gradient
+    )
     b = header.bias.item()
 
     def formula(x: np.ndarray, y: int, w: np.ndarray) -> list[float]:
@@ -475,7 +489,7 @@ def test_sphereface2(gradient: str) -> None:
 
 def test_sphereface2_starts_where_the_paper_does_in_many_dimensions() -> None:
     """The paper balances at cos θ = 0, where all cosines gather as D grows."""
-    header = SphereFace2Header(1_000_000, 100, s=30, m3=0.4)
+    header = SphereFace2Header(1_000_000, 100, s=30.0, m3=0.4)
     b, g = header.bias.item(), 2 * 0.5**3 - 1
     attraction = 0.7 / (1 + math.exp(30 * (g - 0.4) + b))
     repulsion = 0.3 * 99 / (1 + math.exp(-30 * (g + 0.4) - b))
@@ -483,7 +497,7 @@ def test_sphereface2_starts_where_the_paper_does_in_many_dimensions() -> None:
 
 
 def test_uniface() -> None:
-    header = UniFaceHeader(D, C, s=20, m3=0.3, negative_weight=0.5)
+    header = UniFaceHeader(D, C, s=20.0, m3=0.3, negative_weight=0.5)
     b = header.bias.item()
 
     def formula(x: np.ndarray, y: int, w: np.ndarray) -> list[float]:

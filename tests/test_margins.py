@@ -206,7 +206,7 @@ def test_other_requests_that_cannot_be_met() -> None:
         margins.check_scale(0.0)
     with pytest.raises(UserError, match="below the 36° between the centres of 10 classes in 2"):
         margins.matched_margins(40.0, 10, 2)
-    with pytest.raises(UserError, match="posterior must be above 1/C = 0.1"):
+    with pytest.raises(UserError, match=r"posterior must be above 1/C = 0\.1"):
         margins.smallest_scale(0.05, 10, 2)
     with pytest.raises(UserError, match="infeasible for 10 classes"):
         margins.smallest_scale(0.9, 10, 2, m3=0.35)

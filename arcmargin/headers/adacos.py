@@ -16,7 +16,7 @@ class AdaCosHeader(CosineHeader):
 
         s ← log B / cos(min(π/4, median θ)),   B = mean over the batch of Σ_{k≠y} exp(s·cos θ_k)
 
-    starting from √2·log(C − 1) (§3.3, §3.4). `s` is a buffer: state_dict carries it.
+    starting from √2·log(C − 1). `s` is a buffer: state_dict carries it.
     """
 
     s: Tensor  # type: ignore[assignment]

@@ -14,7 +14,7 @@ class AdaFaceHeader(TargetMarginHeader):
     """s·(cos(θ + g_angle) − g_add) with g_angle = −m·ẑ and g_add = m·ẑ + m.
 
     ẑ = clip((‖x‖ − μ)/(σ/h), −1, 1), without gradient, μ and σ running statistics of the norm, old
-    weighted alpha (Kim et al. 2022, arXiv 2204.00964, §3.3). They start at the first batch's, so
+    weighted alpha (Kim et al. 2022, arXiv 2204.00964). They start at the first batch's, so
     that norms of any size are told apart from the first step; state_dict carries them.
     """
 

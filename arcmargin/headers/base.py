@@ -40,7 +40,7 @@ class Header(nn.Module, ABC):
     def forward(
         self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]
     ) -> Float[Tensor, "n c"]:
-        """Training logits, with the margin on the target's."""
+        """Training logits, with the margin on the target's; a row without a label means nothing."""
 
     @abstractmethod
     def logits(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:

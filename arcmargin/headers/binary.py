@@ -21,7 +21,7 @@ def one_vs_all_loss(
 ) -> Float[Tensor, ""]:
     """Mean over the labelled samples of w₊·log(1 + e^(−z_y)) + w₋·Σ_{j≠y} log(1 + e^(z_j))."""
     labelled = labels != IGNORE_INDEX
-    index = labels.where(labelled, 0)[:, None]
+    index = labels.clamp_min(0)[:, None]
     positive = F.softplus(-logits.gather(1, index))[:, 0]
     negative = F.softplus(logits).scatter(1, index, 0.0).sum(dim=1)
     per_sample = positive_weight * positive + negative_weight * negative

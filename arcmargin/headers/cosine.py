@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from arcmargin import angles
 from arcmargin.errors import UserError
-from arcmargin.headers.base import IGNORE_INDEX, Header
+from arcmargin.headers.base import Header
 from arcmargin.margins import check_scale
 
 
@@ -119,8 +119,7 @@ class TargetMarginHeader(CosineHeader):
     ) -> Float[Tensor, "n c"]:
         self._check(embeddings, labels)
         logits = self.scaled_cosines(embeddings)
-        labelled = labels != IGNORE_INDEX
-        index = labels.where(labelled, 0)
+        index = labels.clamp_min(0)
         # Indexing, for gather would save the logits, which are changed in place below.
         target = logits[torch.arange(len(index), device=index.device), index]
         cosine = target / self.s
@@ -130,7 +129,7 @@ class TargetMarginHeader(CosineHeader):
         shift = self.s * self.target_shift(cosine, self.margins(embeddings, index))
         logits = self.others(logits, (target + shift).detach(), index)
         # Adding in place touches N entries, and the gradient of the others passes through unseen.
-        return logits.scatter_add_(1, index[:, None], shift.where(labelled, 0.0)[:, None])
+        return logits.scatter_add_(1, index[:, None], shift[:, None])
 
     def target_shift(self, cosine: Float[Tensor, " n"], full: Margins) -> Float[Tensor, " n"]:
         """By how much the margin moves the target's cosine."""

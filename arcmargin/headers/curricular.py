@@ -16,7 +16,7 @@ class CurricularHeader(TargetMarginHeader):
     """cos θ_j becomes cos θ_j·(t + cos θ_j) for the classes j that beat the margin target.
 
     t is the running mean of the target's cosine, t ← α·t + (1 − α)·mean(cos θ_y), from t = 0: a
-    buffer (Huang et al. 2020, arXiv 2004.00288, §3.2).
+    buffer (Huang et al. 2020, arXiv 2004.00288).
     """
 
     t: Tensor

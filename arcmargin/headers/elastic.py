@@ -14,7 +14,7 @@ from arcmargin.margins import check_margins
 class ElasticHeader(TargetMarginHeader):
     """The margin, m2 ~ N(m2, std_m2²) and m3 ~ N(m3, std_m3²), drawn anew for each sample.
 
-    ElasticFace-Arc draws m2, ElasticFace-Cos m3 (Boutros et al. 2022, arXiv 2109.09416, §3.2). In
+    ElasticFace-Arc draws m2, ElasticFace-Cos m3 (Boutros et al. 2022, arXiv 2109.09416). In
     evaluation mode the margins are the means.
     """
 

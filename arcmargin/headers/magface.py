@@ -12,7 +12,7 @@ from arcmargin.headers.cosine import MarginOptions, Margins, TargetMarginHeader
 
 
 class MagFaceHeader(TargetMarginHeader):
-    """s·cos(θ + m(a)), and λ_g·g(a) in the loss (Meng et al. 2021, arXiv 2103.06627, eq. 3).
+    """s·cos(θ + m(a)), and λ_g·g(a) in the loss (Meng et al. 2021, arXiv 2103.06627).
 
         m(a) = l_m + (u_m − l_m)·(a − l_a)/(u_a − l_a),   g(a) = 1/a + a/u_a²,   l_a <= a <= u_a
 

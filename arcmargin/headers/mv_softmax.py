@@ -14,7 +14,7 @@ from arcmargin.margins import check_margins
 class MVSoftmaxHeader(TargetMarginHeader):
     """The logit of a class j that beats the margin target rises, by s·t or by s·t·(cos θ_j + 1).
 
-    The two are the paper's fixed and adaptive weights (Wang et al. 2020, arXiv 1912.00833, §3.2).
+    The two are the paper's fixed and adaptive weights (Wang et al. 2020, arXiv 1912.00833).
     With m3 this is MV-AM-Softmax, with m2 MV-Arc-Softmax.
     """
 

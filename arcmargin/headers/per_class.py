@@ -18,7 +18,7 @@ class PerClassHeader(TargetMarginHeader):
 
     m2 or m3 given as a list holds each class's margin. A single number is the margin of the rarest
     class, and class c's is m·(n_min/n_c)^¼, n being the samples a class (Cao et al. 2019, LDAM,
-    arXiv 1906.07413, §3.2, with the cosine margin m3 = 0.5). n is `class_counts`, or where that is
+    arXiv 1906.07413, with the cosine margin m3 = 0.5). n is `class_counts`, or where that is
     not given counted over the training batches so far, in a buffer that state_dict carries.
     """
 

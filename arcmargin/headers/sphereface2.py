@@ -17,7 +17,7 @@ class SphereFace2Header(TargetMarginHeader):
 
         z_y = s·(g(cos θ) − m3) + b,   z_j = s·(g(cos θ_j) + m3) + b,   g(z) = 2·((z + 1)/2)^t − 1
 
-    SphereFace2-C (Wen et al. 2022, arXiv 2108.01513, §3.2); the paper's r is s, λ is `lam`. b is
+    SphereFace2-C (Wen et al. 2022, arXiv 2108.01513); the paper's r is s, λ is `lam`. b is
     learned. It starts where attraction and repulsion balance, as in the paper, but over directions
     spread uniformly in D dimensions: the paper puts all cosines at 0, the limit of large D.
     `loss_weight` multiplies the loss, 50 in the authors' code, which brings its gradient back to

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arcmargin import angles
-from arcmargin.headers.base import IGNORE_INDEX, Header
+from arcmargin.headers.base import Header
 from arcmargin.margins import check_margins
 
 # The annealing of the authors' training, λ = max(5, 1000/(1 + 0.12·step)) over 28,000 steps.
@@ -16,7 +16,7 @@ LAMBDA_BASE, LAMBDA_GAMMA, LAMBDA_MIN, STEPS = 1000.0, 0.12, 5.0, 28_000
 class SphereFaceOriginalHeader(Header):
     """target ‖x‖·(λ·cos θ + ψ(m1·θ))/(1 + λ), others ‖x‖·cos θ_j.
 
-    Liu et al. 2017, arXiv 1704.08063, eq. 7, with m1 = 4; λ as in §4.1 and the authors' solver. It
+    Liu et al. 2017, arXiv 1704.08063, eq. 7, with m1 = 4; λ as in the authors' solver. It
     falls from 1000 to 5 in the first 6 % of the training, whatever its length: set_progress maps
     the run onto the published 28,000 steps. A head that is never told has λ = 5. Gradients are
     autograd's, there being no scale but the norm, through which they must flow.
@@ -47,10 +47,9 @@ class SphereFaceOriginalHeader(Header):
     ) -> Float[Tensor, "n c"]:
         self._check(embeddings, labels)
         logits = self.logits(embeddings)
-        labelled = labels != IGNORE_INDEX
-        index = labels.where(labelled, 0)
+        index = labels.clamp_min(0)
         norm = torch.linalg.vector_norm(embeddings.to(logits.dtype), dim=1)
         target = logits[torch.arange(len(index), device=index.device), index]
         cosine = target / norm.clamp_min(1e-12)
         shift = norm * (angles.target_cosine(cosine, self.m1, 0.0, 0.0) - cosine) / (1 + self.lam)
-        return logits.scatter_add_(1, index[:, None], shift.where(labelled, 0.0)[:, None])
+        return logits.scatter_add_(1, index[:, None], shift[:, None])

@@ -13,7 +13,7 @@ from arcmargin.margins import check_margins
 
 
 class SphereFaceRHeader(TargetMarginHeader):
-    """SphereFace Revived with hard feature normalisation (Liu et al. 2022, arXiv 2109.05565, §3).
+    """SphereFace Revived with hard feature normalisation (Liu et al. 2022, arXiv 2109.05565).
 
     version 1: target s·cos(min(m1·θ, π)), others s·cos θ_j. version 2: target s·cos θ, others
     s·cos(θ_j/m1), which multiplies the target's angle by m1 relative to theirs and never leaves

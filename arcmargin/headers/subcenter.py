@@ -13,10 +13,10 @@ from arcmargin.margins import check_margins
 
 
 class SubcenterHeader(TargetMarginHeader):
-    """cos θ_j = max over k of cos θ_jk, then the margin (Deng et al. 2020, ECCV, §3.2 and eq. 4).
+    """cos θ_j = max over k of cos θ_jk, then the margin (Deng et al. 2020, ECCV).
 
     With k = 1 this is MarginHeader. The direction of a class is that of its dominant sub-center,
-    the one that was nearest to most of its recent samples (§3.3).
+    the one that was nearest to most of its recent samples.
     """
 
     hits: Tensor

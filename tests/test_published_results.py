@@ -1,0 +1,34 @@
+"""The tables that the README and docs/results.md show are those of the records beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from arcmargin.record import find_records
+from arcmargin.tables import configurations, summary_markdown, summary_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_the_published_table_agrees_with_its_records(folder):
+    found = find_records(folder)
+    assert found.records and not found.damaged
+    table = summary_markdown(summary_rows(configurations(found.records)))
+    pages = {page: (ROOT / page).read_text() for page in ("README.md", "docs/results.md")}
+    assert any(table in text for text in pages.values()), f"{folder.name}: the table reads\n{table}"
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_a_comparison_has_its_baseline(folder):
+    headers = {record.header for record in find_records(folder).records}
+    assert {"linear", "normface"} <= headers or "seeds" in folder.name
+
+
+def test_a_changed_record_is_noticed(tmp_path):
+    """The check above can fail: one metric of one record decides the table."""
+    records = find_records(PUBLISHED[0]).records
+    before = summary_markdown(summary_rows(configurations(records)))
+    records[0].metrics["accuracy"] -= 0.01
+    assert summary_markdown(summary_rows(configurations(records))) != before
