@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from arcmargin import drawing
-from arcmargin.errors import UserError
 from arcmargin.marks import FAINT, INK, angle_marks, legend, legend_inches, marks
-from arcmargin.record import Damaged, Embeddings, Record
+from arcmargin.record import Damaged, Embeddings, Record, write_whole
 
 WIDTH = 9.0  # inches of a whole grid: shown 900 pixels wide, 8 points are 11 pixels
 TALLEST = 11.0  # inches of all pictures of a column together, while they stay readable
@@ -102,15 +101,10 @@ def grid(
 
 def save(figure: Figure, path: Path) -> Path:
     """PNG, PDF or SVG by the suffix. Raises UserError when the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=200, facecolor="white")
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from error
-    return path
+    kind = path.suffix.lstrip(".")
+    return write_whole(
+        path, lambda file: figure.savefig(file, format=kind, dpi=200, facecolor="white")
+    )
 
 
 def _left(angles: bool, row_titles: bool) -> float:

@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from arcmargin import geometry
 from arcmargin.drawing import class_colours
 from arcmargin.errors import UserError
-from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.record import Embeddings, Record, Snapshots, write_whole
 
 TEMPLATE = Path(__file__).parent / "assets" / "page.html"
 CONTEXTS = {2: 2, 3: 1}  # WebGL contexts that a plot of so many dimensions takes
@@ -89,16 +89,7 @@ def comparison_page(runs: Sequence[Run], title: str = "Headers side by side") ->
 
 def write_page(path: Path | str, page: str) -> Path:
     """Raises UserError when the file cannot be written."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from error
-    return path
+    return write_whole(Path(path), lambda file: file.write(page.encode()))
 
 
 def _page(live: list[Run], rest: list[Run], title: str) -> str:

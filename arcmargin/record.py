@@ -79,7 +79,7 @@ class Record:
         del content["folder"]
         text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
         path = Path(folder) / RECORD_FILE
-        _replace(path, lambda file: file.write(text.encode()))
+        write_whole(path, lambda file: file.write(text.encode()))
         self.folder = path.parent
         return path
 
@@ -213,7 +213,7 @@ def _save(path: Path, arrays: dict[str, Any]) -> Path:
         for name, array in arrays.items()
         if array is not None
     }
-    _replace(path, lambda file: np.savez_compressed(file, **typed))
+    write_whole(path, lambda file: np.savez_compressed(file, **typed))
     return path
 
 
@@ -231,7 +231,7 @@ def _load(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dic
     return arrays
 
 
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     """Write a file beside `path`, flush it to disk, then rename it: readers see the old file or the
     whole new one. Raises UserError when the folder is full or read-only."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -250,6 +250,7 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+    return path
 
 
 def _plain(value: Any) -> Any:

@@ -137,8 +137,8 @@ def _read_image(file: Path, size: int, channels: int) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as image:
-            image = image.convert("L" if channels == 1 else "RGB")
+        with Image.open(file) as stored:
+            image = stored.convert("L" if channels == 1 else "RGB")
             if image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)

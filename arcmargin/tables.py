@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from arcmargin.errors import UserError
-from arcmargin.record import Record
+from arcmargin.record import Record, write_whole
 
 MARGINS = ("m1", "m2", "m3", "s")
 MARGINS_AND_GAP = (*MARGINS, "gap_deg")  # gap_deg: the override that sets matched margins
@@ -216,15 +216,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
 
 
 def write_text(text: str, path: Path) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from error
-    return path
+    return write_whole(path, lambda file: file.write(text.encode()))
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:

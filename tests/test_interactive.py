@@ -361,7 +361,7 @@ def test_the_sphere_turns_toggles_replays_and_tells(browser: Any, tmp_path: Path
 
 
 def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path: Path) -> None:
-    run = make_run(2, classes=6)
+    run = make_run(2, classes=6, side=8)
     reader = Reader(browser, tmp_path, page_of(run), width=800)
     assert reader.ask("document.documentElement.scrollWidth") <= 800
     assert reader.ask("document.querySelector('#spin').hidden")
@@ -388,7 +388,17 @@ def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path
     reader.tab.mouse.move(dot[0] - 3, dot[1])
     reader.tab.mouse.move(*dot)
     reader.tab.locator("#tip").wait_for()
-    assert "to its class direction" in reader.tab.locator("#tip").inner_text()
+    own = np.flatnonzero(run.embeddings.labels == 3)
+    units = unit(run.snapshots.embeddings[2, own])
+    told_angle = re.search(
+        r"to its class centre\s+([\d.]+)°", reader.tab.locator("#tip").inner_text()
+    )
+    expected = np.degrees(np.arccos(units[0] @ unit(units.mean(0))))
+    assert abs(float(told_angle[1]) - expected) < 0.06
+    pixels = reader.ask(
+        "[...document.querySelector('#tip canvas').getContext('2d').getImageData(0, 0, 8, 8).data]"
+    )
+    assert pixels[::4] == run.snapshots.thumbnails[own[0]].ravel().tolist()
 
     reader.tab.locator("#play").click()  # from epoch 4 on to the end
     reader.tab.wait_for_function("() => position === 3 && !playing")

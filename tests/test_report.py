@@ -227,7 +227,7 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     assert report.main([str(folder), "--formats", "png,svg"]) == 0
     said = capsys.readouterr()
     names = {"grid.png", "grid.svg", "angles.png", "angles.svg"}
-    names |= {"runs.csv", "summary.csv", "summary.md"}
+    names |= {"runs.csv", "summary.csv", "summary.md", "compare.html"}
     assert {path.name for path in (folder / "report").iterdir()} == names
     for name in names:
         assert str(folder / "report" / name) in said.out
