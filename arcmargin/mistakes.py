@@ -3,7 +3,7 @@
 import errno
 import re
 
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from arcmargin.errors import UserError
@@ -26,6 +26,8 @@ def users_mistake(error: BaseException) -> str | None:
         # A setting that the object does not take, or an object that does not exist.
         fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
         return _one_line(error) if fits else None
+    if isinstance(error, OverrideParseException):
+        return f"cannot read '{error.override}'; expected key=value, or key=a,b with --multirun"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _one_line(error) + _further(chain[1:])
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:

@@ -47,9 +47,14 @@ def new_record(
     )
 
 
+def in_formula(record: Record) -> bool:
+    """Whether the head takes s and all three margins: what is predicted holds for no other."""
+    return all(record.takes(key) for key in NEUTRAL)
+
+
 def predicted_gap(record: Record) -> float | None:
-    """Degrees, on the circle; plain softmax has no margin to predict from."""
-    if record.embedding_dim != 2 or record.s is None:
+    """Degrees, on the circle."""
+    if record.embedding_dim != 2 or not in_formula(record):
         return None
     return predicted_gap_deg(record.m1, record.m2, record.m3, len(record.class_names))
 

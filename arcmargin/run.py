@@ -232,6 +232,8 @@ def _warn(cfg: DictConfig, record: Record) -> None:
         key = re.match(r"\+*(m1|m2|m3|s)=", override)
         if key and key[1] not in cfg.header:
             log.warning("%s takes no %s: %s has no effect", record.header, key[1], override)
+    if not results.in_formula(record):
+        return
     margins = (record.m1, record.m2, record.m3)
     infeasible = infeasible_margin_message(*margins, len(record.class_names), record.embedding_dim)
     if infeasible:

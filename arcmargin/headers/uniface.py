@@ -16,7 +16,7 @@ class UniFaceHeader(TargetMarginHeader):
     """log(1 + exp(b − s·(cos θ − m3))) + λ·Σ_{j≠y} log(1 + exp(s·cos θ_j − b)), b learned.
 
     The unified cross-entropy loss (Zhou et al. 2023, UniFace, ICCV), λ = `negative_weight`. b
-    starts where attraction and repulsion balance: 10.7 for the published s = 64, D = 512 and 10,572
+    starts where attraction and repulsion balance: 13.2 for the published s = 64, D = 512 and 10,572
     classes, where the authors' log(10·C) is 11.6, and right on a circle too, where that is not.
     The logits are s·cos θ_j − b.
     """
