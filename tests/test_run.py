@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 QUICK = ["logger=none", "dataset.classes=4", "epochs=2", "threads=1"]
 
 
+# conftest.py keeps W&B offline for all tests; these want to see what the product decides itself.
+WITHOUT_MODE = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
+
+
 def command(*arguments):
     return [sys.executable, "-m", "arcmargin.run", *arguments]
 
@@ -189,7 +193,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_gets_one_sentence_and_leaves_nothing(tmp_path, name):
     arguments, expected = MISTAKES[name]
-    environment = {**os.environ, "WANDB_MODE": ""} if name == "unknown wandb mode" else None
+    environment = WITHOUT_MODE if name == "unknown wandb mode" else None
     quick = [] if name == "unknown wandb mode" else ["logger=none"]
     done = subprocess.run(
         command(*quick, *arguments),
@@ -262,7 +266,7 @@ def test_a_terminal_gets_a_bar_and_no_prompt(tmp_path):
         stdin=child,
         stdout=child,
         stderr=child,
-        env={**os.environ, "WANDB_MODE": ""},
+        env=WITHOUT_MODE,
     )
     os.close(child)
     shown, deadline = b"", time.monotonic() + 120
