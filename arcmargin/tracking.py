@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from arcmargin import geometry, media, wandb_mode
 from arcmargin.record import Embeddings, Record
-from arcmargin.results import predicted_gap
+from arcmargin.results import predicted_gap, short
 from arcmargin.training import Outcome
 from arcmargin.wandb_start import begin, without_key
 
@@ -64,7 +65,7 @@ def start(
     if not run.offline:
         log.info("W&B: %s", run.url)
     elif sweep is None:
-        log.info("W&B: offline; to upload later: wandb sync %s", tracker.where["dir"])
+        log.info("W&B: offline; to upload later: wandb sync %s", _shown(tracker.where["dir"]))
     return tracker
 
 
@@ -132,7 +133,7 @@ class Tracker(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """They are in the config from the start."""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """`val_accuracy` becomes val/accuracy: W&B makes a section of charts of each prefix."""
         named = {_sectioned(key): value for key, value in metrics.items() if value is not None}
         self.safely(lambda: self.run.log(named))
@@ -185,12 +186,17 @@ class Tracker(Logger):
     def _fail(self, reason: str) -> None:
         if not self.failed:
             log.warning(
-                "W&B failed (%s); the run goes on without it, its record will be complete, and "
-                "what W&B has got is in %s",
+                "W&B failed (%s); the run goes on without it and its record will be complete. "
+                "To upload what W&B noted: wandb sync --include-online %s",
                 reason,
-                self.where["dir"],
+                _shown(self.where["dir"]),
             )
         self.failed = True
+
+
+def _shown(directory: str) -> str:
+    """For pasting into a shell."""
+    return shlex.quote(short(Path(directory)))
 
 
 def _sectioned(name: str) -> str:

@@ -15,7 +15,7 @@ from arcmargin.record import Damaged, Record
 log = logging.getLogger(__name__)
 
 START_SECONDS = 10.0  # for the server to accept a run
-FINISH_SECONDS = 60.0  # for the last uploads; what is left stays on disk
+FINISH_SECONDS = 30.0  # for the last uploads; what is left stays on disk (WANDB_FINISH_TIMEOUT)
 ID_FILE = "wandb_run_id"
 # What a person sets in the environment goes before what the configuration says.
 _ENVIRONMENT = {

@@ -41,7 +41,11 @@ class FakeWandb:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """A client that hangs up is no news."""
+
+        self.http = Server(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         self.closed = threading.Event()
@@ -211,6 +215,27 @@ class FakeWandb:
                 }
             }
         }
+
+    def _do_UpsertSweep(self, given: dict[str, Any]) -> Any:
+        self.sweeps.append(given)
+        project = {"id": "UA==", "name": "arcmargin", "entity": {"id": "RQ==", "name": "tester"}}
+        sweep = {"id": "U3c=", "name": "sw1", "config": given["config"], "project": project}
+        return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+
+    def _do_SweepWithRuns(self, given: dict[str, Any]) -> Any:
+        sweep = {"id": "U3c=", "name": "sw1", "state": "RUNNING", "runs": {"edges": []}}
+        return {"project": {"sweep": sweep | {"config": self.sweeps[-1]["config"]}}}
+
+    def _do_CreateAgent(self, given: dict[str, Any]) -> Any:
+        return {"createAgent": {"agent": {"id": "QWc="}}}
+
+    def _do_Heartbeat(self, given: dict[str, Any]) -> Any:
+        """The next job, once the one before has ended; after the last the agent may go."""
+        commands: list[dict[str, Any]] = []
+        if not json.loads(given["runState"]):
+            commands = [self.jobs.pop(0) if self.jobs else {"type": "exit"}]
+        content = {"agent": {"id": "QWc="}, "commands": json.dumps(commands)}
+        return {"agentHeartbeat": content}
 
 
 def run_gid(name: str) -> str:
