@@ -104,9 +104,11 @@ def embedding_plot(data: Embeddings, names: Sequence[str]) -> go.Figure:
         unit, labels = unit[rows], labels[rows]
     colours = class_colours(len(names))
     solid = unit.shape[1] == 3
-    kind = go.Scatter3d if solid else go.Scattergl
+    kind = go.Scatter3d if solid else go.Scatter
     axes = "xyz"[: unit.shape[1]]
-    figure = go.Figure()
+    line = {"color": "#b8b8b8", "width": 1}
+    outline = dict(zip(axes, _outline(solid), strict=True))
+    figure = go.Figure(kind(**outline, mode="lines", line=line, hoverinfo="skip", showlegend=False))
     for label in np.unique(labels):
         points = unit[labels == label]
         if not solid:  # room for the density: otherwise a class is a line
@@ -137,8 +139,21 @@ def embedding_plot(data: Embeddings, names: Sequence[str]) -> go.Figure:
         figure.update_xaxes(**hidden)
         figure.update_yaxes(scaleanchor="x", **hidden)
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, plot_bgcolor="white")
-    figure.update_layout(legend={"itemsizing": "constant"})
+    figure.update_layout(legend={"itemsizing": "constant", "y": 0.9})
     return figure
+
+
+def _outline(solid: bool) -> np.ndarray:
+    """The unit circle, or meridians and parallels of the unit sphere; NaN lifts the pen."""
+    t = np.linspace(0, 2 * np.pi, 91)
+    cos, sin = np.cos(t), np.sin(t)
+    if not solid:
+        return np.array([cos, sin])
+    turns = np.pi / 6 * np.arange(6)
+    lines = [np.array([np.cos(a) * cos, np.sin(a) * cos, sin]) for a in turns]
+    lines += [np.array([np.cos(b) * cos, np.cos(b) * sin, 0 * t + np.sin(b)]) for b in turns[:3]]
+    lines += [line * [[1], [1], [-1]] for line in lines[-2:]]
+    return np.concatenate([np.c_[line, np.full(3, np.nan)] for line in lines], axis=1).round(4)
 
 
 def embedding_table(

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import wandb
+
 try:
     import wandb_workspaces.expr as expr
     import wandb_workspaces.reports.v2 as wr
@@ -45,9 +47,7 @@ def margins() -> list[Any]:
         wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name), display_name=title)
         for name, title in METRICS.items()
     ]
-    panels: list[Any] = [
-        wr.ParallelCoordinatesPlot(columns=columns, layout=wr.Layout(0, 0, 24, 9))
-    ]
+    panels: list[Any] = [wr.ParallelCoordinatesPlot(columns=columns, layout=wr.Layout(0, 0, 24, 9))]
     for row, (metric, title) in enumerate(METRICS.items()):
         panels += [
             wr.ScatterPlot(
@@ -162,8 +162,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.dry_run:
         print(describe(view, page))
         return 0
-    view.save()
-    page.save()
+    try:
+        view.save()
+        page.save()
+    except (ValueError, wandb.Error) as error:
+        print(f"error: W&B did not take it: {error}", file=sys.stderr)
+        return 1
     print(f"workspace: {view.url}\nreport: {page.url}")
     return 0
 

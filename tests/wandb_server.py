@@ -237,6 +237,28 @@ class FakeWandb:
         content = {"agent": {"id": "QWc="}, "commands": json.dumps(commands)}
         return {"agentHeartbeat": content}
 
+    def _do_ProjectInternalId(self, given: dict[str, Any]) -> Any:
+        return {"project": {"id": "UA==", "internalId": "UHJvamVjdDox"}}
+
+    def _do_GetProjects(self, given: dict[str, Any]) -> Any:
+        node = {"id": "UA==", "name": "arcmargin", "entityName": "tester", "isBenchmark": False}
+        node |= {"createdAt": "2026-01-01T00:00:00", "user": None}
+        page = {"endCursor": None, "hasNextPage": False}
+        return {"models": {"edges": [{"cursor": "x", "node": node}], "pageInfo": page}}
+
+    def _do_upsertView(self, given: dict[str, Any]) -> Any:
+        project = {"id": "UA==", "name": "arcmargin", "entityName": "tester"}
+        answer = self._do_UpsertView2(given)
+        answer["upsertView"]["view"] |= {"project": project, "updatedAt": "2026-01-01T00:00:00"}
+        return answer
+
+    def _do_UpsertView2(self, given: dict[str, Any]) -> Any:
+        self.views.append(given)
+        view = {
+            key: given.get(key) for key in ("type", "name", "displayName", "spec", "description")
+        }
+        return {"upsertView": {"view": view | {"id": "Vmlldw=="}, "inserted": True}}
+
 
 def run_gid(name: str) -> str:
     return base64.b64encode(name.encode()).decode()
