@@ -289,7 +289,7 @@ def _quiet_libraries() -> None:
 
 def _remove_if_empty(folder: Path) -> None:
     """A run that never started leaves nothing behind."""
-    if all(path.name in (".hydra", "run.log") for path in folder.iterdir()):
+    if {path.name for path in folder.iterdir()} <= {".hydra", "run.log", "wandb", "wandb_run_id"}:
         shutil.rmtree(folder)
 
 

@@ -188,7 +188,7 @@ class FakeWandb:
                 "config": json.dumps(config),
                 "tags": run.get("tags", []),
                 "notes": None,
-                "wandbConfig": "{}",
+                "wandbConfig": json.dumps({"t": 1}),  # a run that has begun
             }
         entity = {"id": "RQ==", "name": "tester"}
         return {"model": {"id": "UA==", "name": "arcmargin", "entity": entity, "bucket": bucket}}
