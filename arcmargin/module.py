@@ -1,6 +1,7 @@
 """The LightningModule: a backbone, a header and the factories of an optimizer and a schedule."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from arcmargin import geometry
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 
@@ -41,7 +43,8 @@ class MarginModule(pl.LightningModule):
         self.backbone = backbone
         self.header = header
         self.augment = augment or nn.Identity()
-        self.curves: dict[str, list[float]] = {"epoch": [], "train_loss": [], "val_accuracy": []}
+        self.curves: dict[str, list[float | None]] = {"epoch": [], "train_loss": []}
+        self._geometry: dict[str, float | None] = {}
         self._optimizer = optimizer
         self._schedule = schedule
         self._header_lr = header_lr
@@ -49,8 +52,7 @@ class MarginModule(pl.LightningModule):
         # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
         self._loss_sum: Tensor | float = 0.0
         self._batches = 0
-        self._correct: Tensor | float = 0.0
-        self._seen = 0
+        self._validated: list[tuple[Tensor, Tensor, Tensor]] = []  # embedding, label, whether right
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         return self.backbone(images)
@@ -71,13 +73,18 @@ class MarginModule(pl.LightningModule):
         self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
     ) -> None:
         images, labels = batch
-        predicted = self.header.logits(self.backbone(images)).argmax(dim=1)
-        self._correct = self._correct + (predicted == labels).sum()
-        self._seen += len(labels)
+        embeddings = self.backbone(images)
+        right = self.header.logits(embeddings).argmax(dim=1) == labels
+        self._validated.append((embeddings.float(), labels, right))
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val_accuracy", float(self._correct) / self._seen)
-        self._correct, self._seen = 0.0, 0
+        parts = zip(*self._validated, strict=True)
+        embeddings, labels, right = (torch.cat(part).cpu().numpy() for part in parts)
+        self._validated = []
+        self.log("val_accuracy", float(right.mean()), logger=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
+            self._geometry = geometry.measure(embeddings, labels)
 
     def on_train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._batches
@@ -87,10 +94,17 @@ class MarginModule(pl.LightningModule):
                 f"the training loss became {loss} in epoch {self.current_epoch + 1}; try a lower "
                 "optimizer.lr, a smaller margin or trainer.gradient_clip_val=1"
             )
-        self.log("train_loss", loss)
-        self.curves["epoch"].append(self.current_epoch + 1)
-        self.curves["train_loss"].append(loss)
-        self.curves["val_accuracy"].append(float(self.trainer.callback_metrics["val_accuracy"]))
+        self.log("train_loss", loss, logger=False)
+        now = {
+            "epoch": self.current_epoch + 1,
+            "train_loss": loss,
+            "val_accuracy": float(self.trainer.callback_metrics["val_accuracy"]),
+            **{f"val_{name}": value for name, value in self._geometry.items()},
+        }
+        for name, value in now.items():
+            self.curves.setdefault(name, []).append(value)
+        if self.logger is not None:
+            self.logger.log_metrics({k: v for k, v in now.items() if v is not None})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self.curves

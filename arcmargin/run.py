@@ -134,7 +134,7 @@ def _task(cfg: DictConfig) -> float:
             raise
         failed = _record(cfg)
         failed.status = "failed"
-        failed.error = users_mistake(error) or f"{type(error).__name__}: {error}"
+        failed.error = _sentence(error)
         failed.write(folder)
         log.error("%s failed: %s", failed.name, failed.error)
         return math.nan
@@ -143,12 +143,55 @@ def _task(cfg: DictConfig) -> float:
 def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
     """One run: its result lands in `folder`; returns the validation accuracy."""
     started = time.perf_counter()
+    try:
+        data, module, record = _build(cfg)
+    except Exception as error:
+        if sweep is not None and (tracker := _tracker(cfg, _record(cfg), folder, sweep)):
+            tracker.fail(_sentence(error))
+        raise
+    from arcmargin import training
+
+    tracker = _tracker(cfg, record, folder, sweep)
+    try:
+        outcome = training.train(
+            module,
+            data,
+            instantiate(cfg.trainer),
+            epochs=cfg.epochs,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            folder=folder,
+            evaluate=cfg.evaluate,
+            logger=tracker,
+            watch=tracker.watch if tracker else None,
+            resume=_checkpoint(cfg.resume, folder),
+        )
+        record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
+        record.curves = outcome.curves
+        record.extra["score"] = outcome.curves["val_accuracy"][-1]
+        record.wandb = tracker.where if tracker else None
+        pictures = results.write(record, outcome, folder)
+        record.durations = {**outcome.durations, "total_s": time.perf_counter() - started}
+        record.write(folder)
+    except BaseException as error:
+        if tracker:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            tracker.close(255) if interrupted else tracker.fail(_sentence(error))
+        raise
+    print(results.table(record))
+    print("\n".join(results.short(path) for path in (*pictures, folder)), flush=True)
+    if tracker:  # last: the result is on disk whatever W&B does
+        tracker.finish(outcome, folder / "checkpoints" / "last.ckpt")
+    return float(record.extra["score"])
+
+
+def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
+    """Data, module and the record to be; what the user got wrong comes out here."""
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
     import pytorch_lightning as pl
     import torch
 
-    from arcmargin import tracking, training
     from arcmargin.module import MarginModule
 
     _quiet_libraries()
@@ -168,41 +211,22 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
     )
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
-    logger = None
-    if cfg.logger is not None:
-        logger = instantiate(cfg.logger)(
-            directory=sweep or folder,
-            group=sweep.name if sweep else None,
-            name=record.name,
-            config=OmegaConf.to_container(cfg, resolve=True),
-        )
-    try:
-        outcome = training.train(
-            module,
-            data,
-            instantiate(cfg.trainer),
-            epochs=cfg.epochs,
-            batch_size=cfg.batch_size,
-            seed=cfg.seed,
-            folder=folder,
-            evaluate=cfg.evaluate,
-            logger=logger,
-            resume=_checkpoint(cfg.resume, folder),
-        )
-    except BaseException:
-        record.status = "failed"
-        tracking.finish(logger, record, None)
-        raise
-    record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
-    record.curves = outcome.curves
-    record.extra["score"] = outcome.curves["val_accuracy"][-1]
-    pictures = results.write(record, outcome, folder)
-    record.wandb = tracking.finish(logger, record, pictures[0])
-    record.durations = {**outcome.durations, "total_s": time.perf_counter() - started}
-    record.write(folder)
-    print(results.table(record))
-    print("\n".join(results.short(path) for path in (*pictures, folder)), flush=True)
-    return float(record.extra["score"])
+    return data, module, record
+
+
+def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
+    """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
+    if cfg.logger is None:
+        return None
+    checkpoint = _checkpoint(cfg.resume, folder)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    continues = checkpoint.parent.parent if checkpoint else None
+    start = instantiate(cfg.logger, _convert_="all")
+    return start(record=record, config=config, folder=folder, sweep=sweep, continues=continues)
+
+
+def _sentence(error: BaseException) -> str:
+    return users_mistake(error) or f"{type(error).__name__}: {error}"
 
 
 def _record(cfg: DictConfig, class_names: tuple[str, ...] = ()) -> Record:
@@ -267,7 +291,7 @@ def _quiet_libraries() -> None:
 
 def _remove_if_empty(folder: Path) -> None:
     """A run that never started leaves nothing behind."""
-    if all(path.name in (".hydra", "run.log") for path in folder.iterdir()):
+    if {path.name for path in folder.iterdir()} <= {".hydra", "run.log", "wandb", "wandb_run_id"}:
         shutil.rmtree(folder)
 
 

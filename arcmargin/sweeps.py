@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from arcmargin import wandb_mode
+from arcmargin.errors import UserError
 from arcmargin.record import find_records
 
 # Settings that do not change a run's result; margins count through the header that uses them.
@@ -40,7 +44,26 @@ def run_folder(*, _root_: DictConfig) -> str:
 
 
 class SweepSummary(Callback):
-    """Says at the end of a multirun what finished, what failed and why; failures exit with 1."""
+    """Says at the end of a multirun what finished, what failed and why; failures exit with 1.
+
+    At its start W&B's mode is decided once for all jobs.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.logger is None:
+            return
+        given = [*config.hydra.overrides.task]
+        given += [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
+        parsed = OverridesParser.create().parse_overrides(given)
+        # Through the environment: a job, perhaps in another process, sees only its own values.
+        os.environ[wandb_mode.SWEPT] = ",".join(
+            o.key_or_group for o in parsed if o.is_sweep_override()
+        )
+        try:
+            wandb_mode.resolve(config.wandb.mode)
+        except UserError as error:  # Hydra would turn it into a warning
+            print(f"arcmargin: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -57,6 +80,11 @@ class SweepSummary(Callback):
             report = write_report([folder])
             print(report.markdown)
             print("\n".join(str(file) for file in report.files))
+            if config.logger is not None:
+                from arcmargin.wandb_report import log_report
+
+                settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
+                log_report(report.files, folder, settings)
         if failed:
             print(
                 f"run the same command with sweep={folder.name} to try those again", file=sys.stderr

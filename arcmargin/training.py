@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Int
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -16,65 +17,10 @@ from arcmargin import geometry
 from arcmargin.data import Batches, ImageData
 from arcmargin.errors import UserError
 from arcmargin.module import MarginModule
+from arcmargin.monitor import Monitor
 from arcmargin.progress import Progress
 from arcmargin.record import Embeddings, Snapshots
-
-THUMBNAIL_PIXELS = 2_000_000  # of all snapshot images together: keeps an HTML page small
-
-
-class SnapshotTaker(Callback):
-    """Embeds a bounded sample of test images through the epochs, for the replay of training.
-
-    At most `moments` + 1 times, at most `size` images: about a percent of a usual run's time.
-    """
-
-    def __init__(self, data: ImageData, *, size: int = 2000, moments: int = 24) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.index = torch.randperm(len(data.test), generator=generator)[:size].sort().values
-        self.data = data
-        self.moments = moments
-        self.epochs: list[int] = []
-        self.embeddings: list[torch.Tensor] = []
-        self.centres: list[torch.Tensor] = []
-        self.seconds = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self.epochs:  # a resumed run has its beginning already
-            self._take(0, pl_module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 1
-        # Evenly spaced moments; the last epoch is always one of them.
-        if epoch * self.moments // last > (epoch - 1) * self.moments // last:
-            self._take(epoch, pl_module)
-
-    def _take(self, epoch: int, module: Any) -> None:
-        start = time.perf_counter()
-        images = self.data.test.images
-        self.epochs.append(epoch)
-        self.embeddings.append(module.embed(images[self.index.to(images.device)]).cpu())
-        self.centres.append(module.header.directions.detach().float().cpu())
-        self.seconds += time.perf_counter() - start
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs, "embeddings": self.embeddings, "centres": self.centres}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.epochs = state_dict["epochs"]
-        self.embeddings = state_dict["embeddings"]
-        self.centres = state_dict["centres"]
-
-    def snapshots(self) -> Snapshots:
-        split = self.data.test
-        index = self.index.to(split.labels.device)
-        images = split.images[index]
-        return Snapshots(
-            epochs=np.asarray(self.epochs),
-            embeddings=torch.stack(self.embeddings).numpy(),
-            labels=split.labels[index].cpu().numpy(),
-            centres=torch.stack(self.centres).numpy(),
-            thumbnails=self.data.thumbnails(images) if images.numel() <= THUMBNAIL_PIXELS else None,
-        )
+from arcmargin.snapshots import SnapshotTaker
 
 
 class PassNumber(Callback):
@@ -91,9 +37,11 @@ class Outcome(NamedTuple):
     """What is left of a finished run."""
 
     embeddings: Embeddings  # of the whole test split
+    predicted: Int[np.ndarray, "n"]  # its classes, by the header
     snapshots: Snapshots
+    sampled: Int[np.ndarray, "m"]  # which rows of the test split the snapshots show
     metrics: dict[str, float | None]
-    curves: dict[str, list[float]]
+    curves: dict[str, list[float | None]]
     durations: dict[str, float]
 
 
@@ -108,19 +56,21 @@ def train(
     folder: Path,
     evaluate: str = "last",
     logger: Logger | None = None,
+    watch: Callable[[int, Embeddings, float], None] | None = None,
     resume: Path | None = None,
 ) -> Outcome:
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
 
     `trainer` makes a Lightning trainer from the arguments given here. Checkpoints go to
     folder/checkpoints: last.ckpt after each epoch and best.ckpt, the highest validation accuracy.
+    `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs.
     """
     if epochs < 1:
         raise UserError(f"epochs must be at least 1, got {epochs}")
     if evaluate not in ("last", "best"):
         raise UserError(f"evaluate must be 'last' or 'best', got '{evaluate}'")
     start = time.perf_counter()
-    taker = SnapshotTaker(data)
+    taker = SnapshotTaker(data, watch=watch)
     batches = Batches(data.train, batch_size, seed=seed)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
@@ -134,7 +84,13 @@ def train(
     fitter = _trainer(
         trainer,
         max_epochs=epochs,
-        callbacks=[PassNumber(batches), taker, Progress(), checkpoint],
+        callbacks=[
+            PassNumber(batches),
+            taker,
+            Progress(),
+            checkpoint,
+            *([Monitor()] if logger else []),
+        ],
         logger=logger or False,
         default_root_dir=folder,
         enable_progress_bar=False,
@@ -149,13 +105,15 @@ def train(
         state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
     module.to(fitter.strategy.root_device).eval()
-    embeddings, metrics = _evaluate(module, data)
+    embeddings, predicted, metrics = _evaluate(module, data)
     durations = {
         "train_s": trained - start,
         "snapshots_s": taker.seconds,
         "evaluate_s": time.perf_counter() - trained,
     }
-    return Outcome(embeddings, taker.snapshots(), metrics, module.curves, durations)
+    curves = {k: v for k, v in module.curves.items() if any(value is not None for value in v)}
+    sampled = taker.index.numpy()
+    return Outcome(embeddings, predicted, taker.snapshots(), sampled, metrics, curves, durations)
 
 
 def _trainer(make: Callable[..., pl.Trainer], **arguments: Any) -> pl.Trainer:
@@ -183,7 +141,9 @@ def _on_device(data: ImageData, device: torch.device) -> ImageData:
 
 
 @torch.no_grad()
-def _evaluate(module: MarginModule, data: ImageData) -> tuple[Embeddings, dict[str, float | None]]:
+def _evaluate(
+    module: MarginModule, data: ImageData
+) -> tuple[Embeddings, np.ndarray, dict[str, float | None]]:
     embedded = module.embed(data.test.images)
     labels = data.test.labels.to(embedded.device)
     predicted = torch.cat([module.header.logits(part).argmax(1) for part in embedded.split(1000)])
@@ -194,4 +154,4 @@ def _evaluate(module: MarginModule, data: ImageData) -> tuple[Embeddings, dict[s
     )
     accuracy = (predicted == labels).double().mean().item()
     geometric = geometry.measure(result.embeddings, result.labels, data.num_classes)
-    return result, {"accuracy": accuracy, **geometric}
+    return result, predicted.cpu().numpy(), {"accuracy": accuracy, **geometric}

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch.optim import SGD
 
-from arcmargin import backbones, schedules, sources
+from arcmargin import backbones, geometry, schedules, sources
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.module import MarginModule, TrainingDiverged
@@ -63,6 +63,27 @@ def test_it_learns_and_reports_what_it_learned(data, tmp_path):
     assert np.allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-5)
     assert outcome.curves["epoch"] == list(range(1, 13))
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_the_curves_hold_the_geometry_of_the_validation_split(data, tmp_path):
+    model = module(data)
+    outcome = fit(data, tmp_path, epochs=3, model=model)
+    embedded = model.embed(data.val.images).numpy()
+    last = geometry.measure(embedded, data.val.labels.numpy())
+    for name, value in last.items():
+        assert len(outcome.curves[f"val_{name}"]) == 3
+        assert outcome.curves[f"val_{name}"][-1] == pytest.approx(value, abs=1e-3)
+
+
+def test_the_watcher_sees_what_the_snapshots_keep(data, tmp_path):
+    seen = []
+    outcome = fit(data, tmp_path, epochs=2, watch=lambda *moment: seen.append(moment))
+    assert [epoch for epoch, *_ in seen] == outcome.snapshots.epochs.tolist()
+    for moment, (_, shown, _) in enumerate(seen):
+        assert np.array_equal(shown.embeddings, outcome.snapshots.embeddings[moment])
+    assert seen[-1][2] == pytest.approx(outcome.metrics["accuracy"])
+    assert (outcome.predicted == outcome.embeddings.labels).mean() == seen[-1][2]
+    assert np.array_equal(outcome.embeddings.labels[outcome.sampled], outcome.snapshots.labels)
 
 
 def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
