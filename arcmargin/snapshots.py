@@ -27,7 +27,7 @@ class SnapshotTaker(Callback):
         data: ImageData,
         *,
         size: int = 2000,
-        moments: int = 24,
+        moments: int = 16,
         watch: Callable[[int, Embeddings, float], None] | None = None,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
