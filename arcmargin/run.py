@@ -6,6 +6,7 @@
 torch and Lightning are imported inside the task: --help and a typo answer at once.
 """
 
+import gc
 import logging
 import math
 import os
@@ -138,6 +139,8 @@ def _task(cfg: DictConfig) -> float:
         failed.write(folder)
         log.error("%s failed: %s", failed.name, failed.error)
         return math.nan
+    finally:
+        gc.collect()  # a trainer and its callbacks are cycles that would keep the job's images
 
 
 def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:

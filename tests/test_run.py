@@ -125,6 +125,20 @@ def test_a_failing_job_is_recorded_and_the_others_go_on(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_sweep_does_not_keep_the_images_of_its_jobs(tmp_path):
+    code = (
+        "import gc, sys, arcmargin.run as run; from arcmargin.data import ImageData\n"
+        "sys.argv[1:] = ['--multirun', 'seed=0,1,2', '+debug=fast', 'logger=none', 'threads=1']\n"
+        "run.main()\n"
+        "print(sum(isinstance(thing, ImageData) for thing in gc.get_objects()), 'kept')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0 kept"
+
+
 def test_embedding_dim_takes_a_number(tmp_path):
     done = arcmargin(*QUICK, "embedding_dim=5", "hydra.run.dir=x", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
