@@ -1,6 +1,10 @@
 """Shapes are checked in every test: jaxtyping reads the annotations, beartype enforces them."""
 
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -25,3 +29,30 @@ def mnist_dir() -> str:
     if os.environ.get("ARCMARGIN_REQUIRE_DATA"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def interrupt_training() -> Callable[..., tuple[int, str]]:
+    """Runs the command line until its third epoch, then presses Ctrl-C: (exit code, what it said)."""
+
+    def run(arguments: list[str], cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "arcmargin.run", *arguments],
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # A shell starts its background jobs with Ctrl-C ignored, and the tests may be one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 3/"):
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+        return process.wait(60), said
+
+    return run

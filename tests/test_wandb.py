@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -206,24 +205,11 @@ def test_a_server_that_dies_costs_a_warning_and_no_result(tmp_path, server):
         ] == 12
 
 
-def test_an_interrupted_job_goes_on_as_the_same_run(tmp_path, server):
+def test_an_interrupted_job_goes_on_as_the_same_run(tmp_path, server, interrupt_training):
     sweep = ["--multirun", "m2=choice(0.2)", "sweep=try", "dataset.classes=4", "threads=1"]
     env = environment(server)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "arcmargin.run", *sweep, "epochs=400"],
-        cwd=tmp_path,
-        env=env,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    for line in process.stderr:
-        if line.startswith("epoch 3/"):
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    process.stderr.read()
-    assert process.wait(60) == 130
+    code, _ = interrupt_training([*sweep, "epochs=1000"], cwd=tmp_path, env=env)
+    assert code == 130
     (run,) = server.runs.values()
     assert run["exit_code"] == 255
     (folder,) = (
@@ -232,16 +218,16 @@ def test_an_interrupted_job_goes_on_as_the_same_run(tmp_path, server):
         if path.name.startswith("arcface")
     )
     before = server.history(run["name"])
-    # 400 epochs are too many for a test: the same folder, shorter.
-    arguments = [*QUICK, "m2=0.2", "epochs=10", f"hydra.run.dir={folder}"]
+    # 1,000 epochs are too many for a test: the same folder, shorter.
+    arguments = [*QUICK, "m2=0.2", "epochs=60", f"hydra.run.dir={folder}"]
     done = arcmargin(*arguments, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
-    assert "epoch 1/10" not in done.stderr and "epoch 10/10" in done.stderr
+    assert "epoch 1/60" not in done.stderr and "epoch 60/60" in done.stderr
     assert list(server.runs) == [run["name"]]
     assert server.runs[run["name"]]["exit_code"] == 0
     after = server.history(run["name"])
     assert after[: len(before)] == before, "the history goes on, it is not replaced"
-    assert max(row["epoch"] for row in after[len(before) :]) == 10
+    assert max(row["epoch"] for row in after[len(before) :]) == 60
     assert [row["_step"] for row in after] == list(range(len(after)))
 
 
