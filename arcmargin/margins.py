@@ -11,9 +11,7 @@ unless a name ends in _deg.
 """
 
 import math
-
-from scipy.optimize import brentq
-from scipy.special import betainc
+from collections.abc import Callable
 
 from arcmargin.errors import UserError
 
@@ -74,16 +72,17 @@ def _levenshtein_cosine(c: int, d: int) -> float:
         return d * (1 - x) * (2 + (d + 1) * x) / (1 - d * x * x) - c
 
     last = (math.sqrt(d + 3) - 1) / (d + 2)
-    return last if classes_short_of(last) < 0 else float(brentq(classes_short_of, 0.0, last))
+    return last if classes_short_of(last) < 0 else _root(classes_short_of, 0.0, last)
 
 
 def _cap_angle(c: int, d: int) -> float:
     """δ for which C caps of angular radius δ/2 <= 90° cover as much as the whole sphere."""
+    from scipy.special import betainc
 
     def covered(delta: float) -> float:
         return c * float(betainc((d - 1) / 2, 0.5, math.sin(delta / 2) ** 2)) / 2 - 1
 
-    return float(brentq(covered, 0.0, math.pi))
+    return _root(covered, 0.0, math.pi)
 
 
 def largest_m2(num_classes: int, embedding_dim: int) -> float:
@@ -120,7 +119,7 @@ def predicted_gap(m1: float, m2: float, m3: float, delta: float) -> float | None
     def slack(theta: float) -> float:  # falls from >= 0 on the centre to <= 0 halfway
         return psi(m1 * theta + m2) - m3 - math.cos(delta - theta)
 
-    half_arc = 0.0 if slack(0.0) <= 0 else float(brentq(slack, 0.0, delta / 2))
+    half_arc = 0.0 if slack(0.0) <= 0 else _root(slack, 0.0, delta / 2)
     return delta - 2 * half_arc
 
 
@@ -180,7 +179,7 @@ def smallest_scale(
     enough = 1.0
     while log_odds_missing(enough) > 0:
         enough *= 2
-    return float(brentq(log_odds_missing, 0.0, enough))
+    return _root(log_odds_missing, 0.0, enough)
 
 
 def _cosines_to_others(num_classes: int, embedding_dim: int) -> list[float]:
@@ -209,3 +208,10 @@ def infeasible_margin_message(
     return (
         f"{margin} is infeasible for {num_classes} classes in {embedding_dim} dimensions: {bound}"
     )
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where the function changes its sign. SciPy loads only here: --help should not wait for it."""
+    from scipy.optimize import brentq
+
+    return float(brentq(function, low, high))

@@ -43,4 +43,5 @@ def _further(causes: list[BaseException]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip()
+    text = str(error).partition("Config search path:")[0]  # Hydra lists ours below it
+    return re.sub(r"\s+", " ", text).strip()
