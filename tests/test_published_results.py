@@ -26,6 +26,15 @@ def test_a_comparison_has_its_baseline(folder):
     assert {"linear", "normface"} <= headers or "seeds" in folder.name
 
 
+def test_none_of_ten_seeds_is_stuck():
+    records = find_records(ROOT / "docs" / "results" / "mnist_circle_ten_seeds").records
+    assert {(r.header, r.seed) for r in records} == {
+        (header, seed) for header in ("arcface", "cosface", "sphereface") for seed in range(10)
+    }
+    assert min(record.metrics["accuracy"] for record in records) > 0.98
+    assert max(record.metrics["centre_gap_max_deg"] for record in records) < 45
+
+
 def test_a_changed_record_is_noticed(tmp_path):
     """The check above can fail: one metric of one record decides the table."""
     records = find_records(PUBLISHED[0]).records
