@@ -123,6 +123,8 @@ def _task(cfg: DictConfig) -> float:
         log.info("%s is finished already: %s", before.name, results.short(folder))
         return float(before.extra["score"])
     try:
+        if cfg.on_error not in ("continue", "raise"):
+            raise UserError(f"on_error must be 'continue' or 'raise', got '{cfg.on_error}'")
         return run(cfg, folder, sweep=folder.parent if multirun else None)
     except KeyboardInterrupt:
         how = f"sweep={folder.parent.name}" if multirun else f"resume={results.short(folder)}"

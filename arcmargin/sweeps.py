@@ -30,7 +30,8 @@ def fingerprint(config: DictConfig) -> str:
         if key not in BOOKKEEPING
     }
     content["dataset"].pop("data_dir", None)
-    content["trainer"] = content["trainer"].get("precision")
+    for key in ("accelerator", "devices"):  # where it runs; clipping and the like do change it
+        content["trainer"].pop(key, None)
     if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap
         content.pop("gap_deg", None)
     text = json.dumps(content, sort_keys=True, default=str)

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("arcmargin", "beartype.beartype")
-
-import pytest  # noqa: E402
 
 # Two processes with two threads each would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -117,7 +117,15 @@ def test_the_sweep_of_the_readme_is_six_different_runs():
 
 @pytest.mark.parametrize(
     "bookkeeping",
-    ["sweep=x", "data_dir=/elsewhere", "logger=none", "wandb.tags=[a]", "threads=1", "resume=x"],
+    [
+        "sweep=x",
+        "data_dir=/elsewhere",
+        "logger=none",
+        "wandb.tags=[a]",
+        "threads=1",
+        "resume=x",
+        "trainer=cpu",
+    ],
 )
 def test_bookkeeping_does_not_change_the_fingerprint(bookkeeping):
     assert fingerprint(composed(bookkeeping)) == fingerprint(composed())
@@ -131,6 +139,7 @@ def test_bookkeeping_does_not_change_the_fingerprint(bookkeeping):
         "epochs=3",
         "dataset.classes=4",
         "s=20",
+        "trainer.gradient_clip_val=0.5",
         "optimizer.lr=0.2",
         "gap_deg=20",
         "augment=shift",

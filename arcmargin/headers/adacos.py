@@ -19,7 +19,7 @@ class AdaCosHeader(CosineHeader):
     starting from √2·log(C − 1). `s` is a buffer: state_dict carries it.
     """
 
-    s: Tensor  # type: ignore[assignment]
+    s: Tensor  # type: ignore[assignment]  # adapts here, a plain number in every other head
 
     def __init__(self, embedding_dim: int, num_classes: int, *, init: str = "random") -> None:
         super().__init__(embedding_dim, num_classes, init=init)
