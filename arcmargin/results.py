@@ -61,7 +61,7 @@ def predicted_gap(record: Record) -> float | None:
 
 def write(record: Record, outcome: "Outcome", folder: Path) -> list[Path]:
     """The arrays and the pictures; returns the pictures. The record itself is written last of all."""
-    from arcmargin import figures, interactive
+    from arcmargin.report import figures, interactive
 
     outcome.embeddings.save(folder)
     outcome.snapshots.save(folder)

@@ -11,9 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import wandb_mode
 from arcmargin.errors import UserError
 from arcmargin.record import find_records
+from arcmargin.tracking import mode as wandb_mode
 
 # Settings that do not change a run's result; margins count through the header that uses them.
 BOOKKEEPING = {
@@ -76,13 +76,13 @@ class SweepSummary(Callback):
         for record in failed:
             print(f"  failed: {record.name} ({record.error})", file=sys.stderr)
         if len(failed) < len(records):
-            from arcmargin.report import write_report  # matplotlib would slow --help down
+            from arcmargin.report.write import write_report  # matplotlib would slow --help down
 
             report = write_report([folder])
             print(report.markdown)
             print("\n".join(str(file) for file in report.files))
             if config.logger is not None:
-                from arcmargin.wandb_report import log_report
+                from arcmargin.tracking.comparison import log_report
 
                 settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
                 log_report(report.files, folder, settings)

@@ -2,7 +2,7 @@
 
 import sys
 
-from arcmargin.report import main
+from arcmargin.report.write import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,11 +13,12 @@ from matplotlib.patches import Wedge
 from matplotlib.text import Text
 from PIL import Image
 
-from arcmargin import drawing, figures, geometry
+from arcmargin import geometry
 from arcmargin.errors import UserError
-from arcmargin.figures import Cell
-from arcmargin.marks import COLOURS, class_colours
 from arcmargin.record import Embeddings, Record
+from arcmargin.report import drawing, figures
+from arcmargin.report.figures import Cell
+from arcmargin.report.marks import COLOURS, class_colours
 
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
 FASHION += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -293,10 +294,10 @@ def test_save_says_why_it_cannot(tmp_path: Path) -> None:
 
 def test_drawing_leaves_pyplot_and_torch_alone() -> None:
     code = (
-        "import sys, arcmargin.report;"
+        "import sys, arcmargin.report.write;"
         "print([m for m in ('matplotlib.pyplot', 'torch', 'hydra', 'wandb') if m in sys.modules])"
     )
-    root = Path(figures.__file__).parents[1]
+    root = Path(figures.__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )

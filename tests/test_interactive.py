@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arcmargin import geometry, interactive
+from arcmargin import geometry
 from arcmargin.errors import UserError
-from arcmargin.interactive import Run
 from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.report import interactive
+from arcmargin.report.interactive import Run
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "b" <b>__DATA__</b>'
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from arcmargin.record import find_records
-from arcmargin.tables import configurations, summary_markdown, summary_rows
+from arcmargin.report.tables import configurations, summary_markdown, summary_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arcmargin import layout, report
 from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record
-from arcmargin.tables import configurations, read_csv, summary_markdown, summary_rows
+from arcmargin.report import layout
+from arcmargin.report import write as report
+from arcmargin.report.tables import configurations, read_csv, summary_markdown, summary_rows
 
-ROOT = Path(report.__file__).parents[1]
+ROOT = Path(report.__file__).parents[2]
 OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from wandb_server import KEY, FakeWandb
 
-from arcmargin import wandb_mode, wandb_start
 from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record
-from arcmargin.tracking import Tracker, run_config, run_name
+from arcmargin.tracking import mode as wandb_mode
+from arcmargin.tracking import start as wandb_start
+from arcmargin.tracking.tracker import Tracker, run_config, run_name
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from arcmargin import drawing
-from arcmargin.marks import FAINT, INK, angle_marks, legend, legend_inches, marks
 from arcmargin.record import Damaged, Embeddings, Record, write_whole
+from arcmargin.report import drawing
+from arcmargin.report.marks import FAINT, INK, angle_marks, legend, legend_inches, marks
 
 WIDTH = 9.0  # inches of a whole grid: shown 900 pixels wide, 8 points are 11 pixels
 TALLEST = 11.0  # inches of all pictures of a column together, while they stay readable

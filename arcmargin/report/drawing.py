@@ -14,8 +14,8 @@ from matplotlib.patches import Circle, Polygon, Wedge
 from matplotlib.ticker import NullLocator
 
 from arcmargin import geometry
-from arcmargin.marks import FAINT, GAP, INK, OVERLAP, OWN, WRONG, class_colours, labelled
 from arcmargin.record import Embeddings
+from arcmargin.report.marks import FAINT, GAP, INK, OVERLAP, OWN, WRONG, class_colours, labelled
 
 BINS = 1440  # around the circle: a quarter of a degree each
 MOST_POINTS = 3000  # in a scatter; a bounded sample, the same points every time

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from PIL import Image
 
-from arcmargin import drawing, figures
-from arcmargin.marks import angle_marks, class_colours
 from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.report import drawing, figures
+from arcmargin.report.marks import angle_marks, class_colours
 from arcmargin.training import Outcome
 
 MOST_POINTS = 3000  # of the plot to turn

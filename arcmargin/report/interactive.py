@@ -20,9 +20,9 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from arcmargin import geometry
-from arcmargin.drawing import class_colours
 from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record, Snapshots, write_whole
+from arcmargin.report.drawing import class_colours
 
 TEMPLATE = Path(__file__).parent / "assets" / "page.html"
 CONTEXTS = {2: 2, 3: 1}  # WebGL contexts that a plot of so many dimensions takes

@@ -8,8 +8,8 @@ from typing import Any
 
 import wandb
 
-from arcmargin.tables import read_csv
-from arcmargin.wandb_start import ID_FILE, begin, without_key
+from arcmargin.report.tables import read_csv
+from arcmargin.tracking.start import ID_FILE, begin, without_key
 
 
 def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import wandb
 
-from arcmargin import wandb_mode
 from arcmargin.errors import UserError
 from arcmargin.record import Damaged, Record
+from arcmargin.tracking import mode as wandb_mode
 
 log = logging.getLogger(__name__)
 

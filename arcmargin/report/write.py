@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from arcmargin import figures, interactive
 from arcmargin.errors import UserError
-from arcmargin.layout import axes, constants, place
 from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
-from arcmargin.tables import (
+from arcmargin.report import figures, interactive
+from arcmargin.report.layout import axes, constants, place
+from arcmargin.report.tables import (
     SETTINGS,
     Configuration,
     configurations,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from arcmargin.figures import Cell
-from arcmargin.tables import MARGINS_AND_GAP, Configuration, rank
+from arcmargin.report.figures import Cell
+from arcmargin.report.tables import MARGINS_AND_GAP, Configuration, rank
 
 MOST_CELLS = 48  # pictures in one grid; the tables have no such limit
 NEUTRAL = {"m1": 1.0, "m2": 0.0, "m3": 0.0}

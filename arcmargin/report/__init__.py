@@ -1,0 +1,1 @@
+"""Records -> tables, pictures and pages. Nothing here needs torch, Hydra, Lightning or wandb."""
