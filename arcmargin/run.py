@@ -6,6 +6,8 @@
 torch and Lightning are imported inside the task: --help and a typo answer at once.
 """
 
+import atexit
+import functools
 import gc
 import logging
 import math
@@ -26,8 +28,9 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import results
+from arcmargin import jobs, results
 from arcmargin.errors import UserError
+from arcmargin.launching import check_extra, threads_per_job
 from arcmargin.margins import (
     check_margins,
     check_scale,
@@ -35,7 +38,7 @@ from arcmargin.margins import (
     matched_margins,
 )
 from arcmargin.mistakes import users_mistake
-from arcmargin.record import RECORD_FILE, Record
+from arcmargin.record import Record
 from arcmargin.sweeps import run_folder
 
 log = logging.getLogger("arcmargin")
@@ -79,6 +82,8 @@ class Schema:
 
 
 ConfigStore.instance().store(name="schema", node=Schema)
+# Our launcher presets are named like the plugins' schemas on purpose: they are checked against them.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/(launcher|sweeper)/\w+' is validated against")
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 # A source tree keeps conf/ at the top; a wheel carries it inside the package.
@@ -88,10 +93,10 @@ CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir
 
 def main() -> None:
     """The command line: a user's mistake ends in one sentence and exit code 2."""
-    sys.argv[1:] = [_embedding_size(argument) for argument in sys.argv[1:]]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors over instead of printing them
     try:
+        sys.argv[1:] = [_as_meant(argument) for argument in sys.argv[1:]]
         _task()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -108,18 +113,35 @@ def _stop_if_mistake(error: Exception) -> None:
         sys.exit(2)
 
 
-def _embedding_size(argument: str) -> str:
-    """embedding_dim=7 means what it says, although Hydra wants the name of an option there."""
+def _as_meant(argument: str) -> str:
+    """embedding_dim=7 means what it says, although Hydra wants the name of an option there; and
+    hydra/sweeper=optuna our settings of it, which cannot have the plugin's own name."""
+    if argument == "hydra/sweeper=optuna":
+        check_extra("sweeper", "hydra_optuna_sweeper")
+        return "hydra/sweeper=search"
     return re.sub(r"^embedding_dim=(\d+(,\d+)*)$", r"embedding_dim.size=\1", argument)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _task(cfg: DictConfig) -> float:
-    """One run, or one job of a multirun: there a failure is written down and the others go on."""
+    """One run, or one job of a multirun, which is alone in its folder."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    if (folder / RECORD_FILE).exists() and (before := Record.read(folder)).finished:
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return _job(cfg, folder, multirun=False)
+    try:
+        with jobs.alone(folder):
+            return _job(cfg, folder, multirun=True)
+    finally:
+        _let_go()
+
+
+def _job(cfg: DictConfig, folder: Path, *, multirun: bool) -> float:
+    """In a multirun a failure is written down and the others go on."""
+    if multirun and jobs.stopped(folder.parent):
+        _remove_if_empty(folder)
+        return math.nan
+    if (before := jobs.result(folder)) and before.finished:
         log.info("%s is finished already: %s", before.name, results.short(folder))
         return float(before.extra["score"])
     try:
@@ -131,7 +153,7 @@ def _task(cfg: DictConfig) -> float:
         log.error("interrupted; to go on give the same command with %s", how)
         raise
     except Exception as error:
-        if not multirun or cfg.on_error == "raise":
+        if not multirun:
             _remove_if_empty(folder)
             _stop_if_mistake(error)  # Hydra would print a line of its own above it
             raise
@@ -140,9 +162,24 @@ def _task(cfg: DictConfig) -> float:
         failed.error = _sentence(error)
         failed.write(folder)
         log.error("%s failed: %s", failed.name, failed.error)
+        if cfg.on_error == "raise":
+            jobs.stop(folder.parent)
         return math.nan
-    finally:
-        gc.collect()  # a trainer and its callbacks are cycles that would keep the job's images
+
+
+def _let_go() -> None:
+    """A trainer and its callbacks are cycles that would keep a job's images.
+
+    What the libraries brought stays: to look through that takes longer than a small job.
+    """
+    gc.collect()
+    _keep_libraries()
+
+
+@functools.cache
+def _keep_libraries() -> None:
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or some of them would complain of leaks at the end
 
 
 def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
@@ -169,7 +206,7 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
             evaluate=cfg.evaluate,
             logger=tracker,
             watch=tracker.watch if tracker else None,
-            resume=_checkpoint(cfg.resume, folder),
+            resume=jobs.checkpoint(cfg.resume, folder),
         )
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
         record.curves = outcome.curves
@@ -200,8 +237,8 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     from arcmargin.module import MarginModule
 
     _quiet_libraries()
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    if threads := cfg.threads or _threads_of_job():
+        torch.set_num_threads(threads)
     data = instantiate(cfg.dataset, _convert_="all")
     _match_margins(cfg, data.num_classes)
     pl.seed_everything(cfg.seed, verbose=False)
@@ -219,11 +256,18 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     return data, module, record
 
 
+def _threads_of_job() -> int | None:
+    """As many as the launcher leaves for each of its jobs; None leaves torch's choice."""
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    return threads_per_job(hydra_config.launcher) if multirun else None
+
+
 def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
     """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
     if cfg.logger is None:
         return None
-    checkpoint = _checkpoint(cfg.resume, folder)
+    checkpoint = jobs.checkpoint(cfg.resume, folder)
     config = OmegaConf.to_container(cfg, resolve=True)
     continues = checkpoint.parent.parent if checkpoint else None
     start = instantiate(cfg.logger, _convert_="all")
@@ -269,21 +313,6 @@ def _warn(cfg: DictConfig, record: Record) -> None:
         log.warning("%s", infeasible)
 
 
-def _checkpoint(resume: str | None, folder: Path) -> Path | None:
-    """The checkpoint asked for, or the one that an interrupted run left in this same folder."""
-    if resume is None:
-        last = folder / "checkpoints" / "last.ckpt"
-        return last if last.exists() else None
-    path = Path(resume)
-    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    if not path.is_file():
-        raise UserError(
-            f"resume={resume} holds no checkpoint; give a run folder or a file such as "
-            "outputs/runs/<run>/checkpoints/last.ckpt"
-        )
-    return path
-
-
 def _quiet_libraries() -> None:
     """Keep what Lightning says about itself out of the way of what the run says."""
     for name in logging.root.manager.loggerDict:
@@ -296,9 +325,18 @@ def _quiet_libraries() -> None:
 
 def _remove_if_empty(folder: Path) -> None:
     """A run that never started leaves nothing behind."""
-    if {path.name for path in folder.iterdir()} <= {".hydra", "run.log", "wandb", "wandb_run_id"}:
+    if {path.name for path in folder.iterdir()} <= {
+        ".hydra",
+        ".lock",
+        "run.log",
+        "wandb",
+        "wandb_run_id",
+    }:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    # Through the module's own name: the workers of a parallel launcher import the task by it.
+    import arcmargin.run as entry
+
+    entry.main()

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from arcmargin import launching
 from arcmargin.errors import UserError
 from arcmargin.record import find_records
 from arcmargin.tracking import mode as wandb_mode
@@ -50,7 +51,18 @@ class SweepSummary(Callback):
     At its start W&B's mode is decided once for all jobs.
     """
 
+    def __init__(self) -> None:
+        self.asked: list[Path] = []  # the folders of all jobs of this multirun
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"asked": []}  # goes to the workers with every job
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            self.asked = launching.prepare(config)
+        except UserError as error:  # Hydra would turn it into a warning
+            print(f"arcmargin: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
         if config.logger is None:
             return
         given = [*config.hydra.overrides.task]
@@ -75,6 +87,10 @@ class SweepSummary(Callback):
         print(f"\n{len(records) - len(failed)} runs finished, {len(failed)} failed, in {folder}")
         for record in failed:
             print(f"  failed: {record.name} ({record.error})", file=sys.stderr)
+        ended = {record.folder.resolve() for record in records if record.folder}
+        interrupted = [job for job in self.asked if job.resolve() not in ended]
+        for job in interrupted:
+            print(f"  {'interrupted' if job.exists() else 'not begun'}: {job}", file=sys.stderr)
         if len(failed) < len(records):
             from arcmargin.report.write import write_report  # matplotlib would slow --help down
 
@@ -86,7 +102,7 @@ class SweepSummary(Callback):
 
                 settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
                 log_report(report.files, folder, settings)
-        if failed:
+        if failed or interrupted:
             print(
                 f"run the same command with sweep={folder.name} to try those again", file=sys.stderr
             )

@@ -24,13 +24,30 @@ from arcmargin.snapshots import SnapshotTaker
 
 
 class PassNumber(Callback):
-    """Tells the training batches which pass this is: their order depends on nothing else."""
+    """Tells the training batches which pass this is: their order depends on nothing else.
+
+    A resumed run draws what an undisturbed one would have: the random state is in the checkpoint.
+    """
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
+        self.random: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batches.set_epoch(trainer.current_epoch)
+        if "cpu" in self.random:
+            torch.set_rng_state(self.random["cpu"])
+        if "cuda" in self.random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.random["cuda"])
+        self.random = {}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        state = {"cpu": torch.get_rng_state()}
+        return state | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
+
+    def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
+        self.random = state_dict
 
 
 class Outcome(NamedTuple):
