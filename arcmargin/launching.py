@@ -106,8 +106,10 @@ class Steady(Launcher):
             moment = time.time()
             error = self._launch(todo, number)
             left = [job for job in todo if not jobs.ended_since(job.folder, moment)]
-            if error is None or not left or jobs.stopped(sweep):
+            if jobs.stopped(sweep):
                 return
+            if error is None or not left:
+                break
             cut_off = [job for job in left if jobs.begun_since(job.folder, moment)]
             if not cut_off:
                 raise UserError(f"the launcher could not start the jobs: {_line(error)}") from error

@@ -20,8 +20,8 @@ from arcmargin.errors import UserError
 from arcmargin.record import Record, find_records
 from arcmargin.run import CONF
 
-# Seven combinations of which linear's two are one job, and a header without m2 under a sweep of m2.
-SWEEP = ["header=linear,arcface", "m2=0.2,0.3", "seed=0,1", "augment=shift", "epochs=40"]
+# Four combinations, of which linear's two are one job: it takes no m2. Shifts draw random numbers.
+SWEEP = ["header=linear,arcface", "m2=0.2,0.3", "augment=shift", "epochs=40"]
 QUICK = ["logger=none", "dataset.classes=4", "threads=1", "sweep=try"]
 PLACE = Path("outputs") / "sweeps" / "try"
 
@@ -85,7 +85,7 @@ def undisturbed(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("whole")
     code, said = finish(cwd, *SWEEP)
     assert code == 0, said
-    assert len(find_records(cwd / PLACE).records) == 6, "duplicates run once"
+    assert len(find_records(cwd / PLACE).records) == 3, "duplicates run once"
     return cwd
 
 
@@ -133,13 +133,12 @@ def test_a_worker_that_dies_ends_its_own_job_only(launcher, tmp_path):
         tmp_path,
         f"hydra/launcher={launcher}",
         *retries,
-        "augment._target_=poison.die,torch.nn.Identity,torch.nn.Flatten,torch.nn.Dropout",
+        "augment._target_=poison.die,torch.nn.Identity,torch.nn.Dropout",
         "epochs=2",
     )
     found = find_records(tmp_path / PLACE)
     assert code == 1, said
-    assert [r.status for r in found.records].count("finished") == 2, said
-    assert [r.status for r in found.records].count("failed") == 1, "flat images fit no convolution"
+    assert [record.status for record in found.records] == ["finished"] * 2, said
     (lost,) = found.unfinished
     assert f"interrupted: {lost.relative_to(tmp_path)}" in said and "sweep=try" in said
     assert (tmp_path / PLACE / "report" / "summary.md").exists()
