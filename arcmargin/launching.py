@@ -111,8 +111,11 @@ class Steady(Launcher):
             if error is None or not left:
                 break
             cut_off = [job for job in left if jobs.begun_since(job.folder, moment)]
-            if not cut_off:
+            if not cut_off and len(left) == len(todo):
                 raise UserError(f"the launcher could not start the jobs: {_line(error)}") from error
+            if not cut_off:
+                log.error("the launcher gave up: %s", _line(error))
+                break
             log.error("a worker died: %s", _line(error))
             again += cut_off
             todo = [job for job in left if job not in cut_off]
