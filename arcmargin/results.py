@@ -105,8 +105,8 @@ def _unseen_table(record: Record, intervals: Mapping[str, Sequence[float]]) -> l
         return []
     lines = [f"unseen classes, {about['images']:,} images, 95 % intervals ({about['how']}):"]
     for name, (low, high) in intervals.items():
-        value, low, high = (f"{100 * part:.2f}" for part in (record.metrics[name], low, high))
-        lines.append(f"  {name:<32}{value:>8} %   {low:>6} to {high:>6}")
+        shown = [f"{100 * part:.2f}" for part in (record.metrics[name], low, high)]
+        lines.append(f"  {name:<34}{shown[0]:>6} %   {shown[1]:>6} to {shown[2]:>6}")
     return lines
 
 
