@@ -82,10 +82,9 @@ def _heat(ax: Axes, metric: str, margin: str, cells: Cells) -> None:
         if known:
             means[margins.index(m), scales.index(s)] = np.mean(known)
             spread = f"\n± {np.std(known, ddof=1):.1f}" if len(known) > 1 else ""
-            ax.text(
-                *(scales.index(s), margins.index(m), f"{np.mean(known):.1f}{spread}"),
-                **{"ha": "center", "va": "center", "fontsize": 7.5},
-            )
+            place = scales.index(s), margins.index(m)
+            text = f"{np.mean(known):.1f}{spread}"
+            ax.text(*place, text, ha="center", va="center", fontsize=7.5)
     low, high = np.nanmin(means), np.nanmax(means)
     ax.imshow(means, cmap="YlGnBu", aspect="auto", vmin=low, vmax=high + 0.7 * (high - low) + 1e-9)
     ax.set_xticks(range(len(scales)), [f"{s:g}" for s in scales])
