@@ -19,10 +19,11 @@ from arcmargin.headers import MarginHeader
 from arcmargin.module import MarginModule
 from arcmargin.openset.evaluate import evaluate
 from arcmargin.openset.pairs import Pairs, sampled
-from arcmargin.record import Record, Unseen, find_records
+from arcmargin.record import Embeddings, Record, Unseen, find_records
 from arcmargin.report import heatmap, roc
 from arcmargin.report.tables import configurations, run_rows
 from arcmargin.sources import digits, torchvision_images
+from arcmargin.tracking import media
 from arcmargin.training import train
 
 DIGITS = {"classes": None, "split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
@@ -226,6 +227,15 @@ def test_the_report_draws_curves_and_the_heat_map(sweep):
     assert {"verification_eer", "accuracy"} <= set(
         run_rows(find_records(folder).records, folder)[0]
     )
+
+
+def test_the_mirror_gets_the_figures_and_the_curve(sweep):
+    _, folder = sweep
+    record = find_records(folder).records[0]
+    shown = media.pictures(record, Embeddings.load(record.folder))
+    assert {"test/embedding", "test/roc"} <= set(shown)
+    record.extra.pop("roc")
+    assert "test/roc" not in media.pictures(record, Embeddings.load(record.folder))
 
 
 def test_without_unseen_classes_there_is_nothing_to_draw():
