@@ -51,6 +51,7 @@ def index_page(contents: Contents) -> str:
     keys = [key for key in varying(grouped) if key != "sweep"] + ["sweep"] * (len(sweeps) > 1)
     told = set(telling_metrics(contents.summary))
     place = {id(run): index for index, one in enumerate(grouped) for run in one.records}
+    runs = sorted(found.records, key=lambda run: place.get(id(run), len(grouped)))
     data = {
         "title": title or "Report",
         "common": " · ".join(contents.common),
@@ -63,7 +64,7 @@ def index_page(contents: Contents) -> str:
             _configuration(*parts, keys, names, out)
             for parts in zip(grouped, labels(grouped), contents.summary, strict=True)
         ],
-        "runs": [_run(run, keys, names, out) | {"of": place.get(id(run))} for run in found.records],
+        "runs": [_run(run, keys, names, out) | {"of": place.get(id(run))} for run in runs],
         "contexts": contexts(grouped),
         "differences": _differences(contents.differences, names),
         "most_pairwise": MOST_PAIRWISE,

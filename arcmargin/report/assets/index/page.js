@@ -58,9 +58,9 @@ function runsTable() {
       cell: run => el("div", { class: "name" }, thumbnail(run), el("button", { type: "button", onclick: () => view(run) }, run.name)) },
     { title: "seed", numeric: true, value: run => run.seed, cell: run => settingText(run.seed) },
     ...settingColumns(run => run.settings),
-    ...metricColumns((run, index, metric) => shown(metric, run.metrics[index]), (run, index) => run.metrics[index]),
     { title: "val. accuracy", hint: "validation accuracy over the epochs, each run on its own scale; sorts by the last", value: run => run.accuracy?.last, cell: run => sparkline(run.accuracy, "validation accuracy") },
     { title: "train loss", hint: "training loss over the epochs, each run on its own scale; sorts by the last", value: run => run.loss?.last, cell: run => sparkline(run.loss, "training loss") },
+    ...metricColumns((run, index, metric) => shown(metric, run.metrics[index]), (run, index) => run.metrics[index]),
     { title: "time", unit: "s", numeric: true, value: run => run.seconds, cell: run => isNumber(run.seconds) ? run.seconds.toFixed(1) : NOTHING },
     { title: "status", value: run => run.error ?? "", cell: run => run.error === null ? (run.of === null ? "repeated" : "finished")
       : el("div", { class: "error", title: run.error }, `failed: ${run.error} `, run.traceback ? el("a", { href: run.traceback }, "traceback") : null) },
@@ -117,7 +117,7 @@ function differences() {
       larger: corrected !== null && corrected < .05 }));
     const larger = rows.filter(row => row.larger).length;
     place.replaceChildren(
-      el("p", {}, el("b", {}, larger ? `${larger} of ${rows.length} differences are larger than the noise of the seeds.`
+      el("p", {}, el("b", {}, larger ? `${larger} of ${count(rows.length, "difference")} ${larger === 1 ? "is" : "are"} larger than the noise of the seeds.`
         : rows.some(row => row.p !== null) ? `None of ${count(rows.length, "difference")} is larger than the noise of the seeds.` : "No test is possible."), " ", caveat),
       new SortableTable(`differences of ${metric.title}`, differenceColumns(metric, rows), rows).root);
   }
@@ -146,7 +146,7 @@ function differenceColumns(metric, rows) {
     { title: "this", heading: true, value: row => report.configurations[row.first].label, cell: row => name(row.first) },
     { title: "less that", value: row => report.configurations[row.second].label, cell: row => name(row.second) },
     { title: "is", value: row => row.larger ? row.mean * (metric.better || 1) : null, cell: verdict },
-    { title: "mean difference", unit: metric.unit, numeric: true, hint: "with the 95 % interval of this one difference, not corrected", value: row => row.mean,
+    { title: "mean difference", unit: metric.unit === "%" ? "points" : metric.unit, numeric: true, hint: "with the 95 % interval of this one difference, not corrected", value: row => row.mean,
       cell: row => [shown(metric, row.mean), row.half === null ? null : el("span", { class: "spread" }, ` ± ${shown(metric, row.half)}`)] },
     { title: "with its interval", cell: bar },
     { title: "p corrected", numeric: true, hint: "Holm", value: row => row.corrected, cell: row => pText(row.corrected) },

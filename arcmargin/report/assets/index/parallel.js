@@ -3,7 +3,7 @@ const parallel = { kept: new Map(), lines: [], changed: () => {} };
 
 function parallelAxes() {
   const settings = report.settings.map(({ key, unit }, index) => ({ title: key, unit, value: run => run.settings[index] }));
-  const metrics = report.metrics.map((metric, index) => ({ title: metric.title, unit: metric.unit, metric,
+  const metrics = report.metrics.flatMap((metric, index) => !metric.shown ? [] : ({ title: metric.title, unit: metric.unit, metric,
     value: run => isNumber(run.metrics[index]) ? run.metrics[index] * metric.factor : null }));
   return [...settings, ...metrics].filter(axis => new Set(report.runs.map(axis.value).filter(v => v !== null)).size > 1).map(axis => {
     const values = report.runs.map(axis.value).filter(value => value !== null);

@@ -26,14 +26,13 @@ const isBaselineLine = index => report.configurations[index].header === "linear"
 
 function plot(context, axis, metric) {
   const of = report.metrics[metric];
+  if (of.name === axis.key) return null;
   const lines = axis.lines.map(line => ({ ...line, points: line.members.map((index, i) => ({ at: line.at[i], ...spread(index, metric) }))
     .filter(point => isNumber(point.mean)) })).filter(line => line.points.length);
   if (!lines.length) return null;
   const baselines = (axis.key === "s" ? [] : context.baselines).map(index => ({ index, ...spread(index, metric) })).filter(b => isNumber(b.mean));
   const all = [...lines.flatMap(line => line.points), ...baselines];
-  let low = Math.min(...all.map(p => p.mean - p.half)) * of.factor, high = Math.max(...all.map(p => p.mean + p.half)) * of.factor;
-  const room = (high - low) * .06 || Math.abs(high) * .1 || 1;
-  [low, high] = [low - room, high + room];
+  const [low, high] = limits(all, of);
   const at = lines.flatMap(line => line.points.map(point => point.at)), left = Math.min(...at), right = Math.max(...at);
   const x = value => LEFT + 12 + (WIDTH - LEFT - RIGHT - 24) * (right > left ? (value - left) / (right - left) : .5);
   const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value * of.factor - low) / (high - low));
@@ -46,25 +45,40 @@ function plot(context, axis, metric) {
   for (const tick of niceTicks(left, right, 6))
     parts.push(svg("text", { x: x(tick), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, minus(String(tick))));
   parts.push(svg("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, axis.title + (axis.unit && ` (${axis.unit})`)));
+  const inside = [];
   for (const { index, mean, half, told } of baselines) {
     const style = own(report.configurations[index].header), top = y(mean + half);
-    if (half) parts.push(svg("rect", { class: "band", style, x: LEFT, width: WIDTH - LEFT - RIGHT, y: top, height: y(mean - half) - top }));
-    parts.push(svg("line", { class: isBaselineLine(index), style, x1: LEFT, x2: WIDTH - RIGHT, y1: y(mean), y2: y(mean) }, svg("title", {}, told)));
+    if (half) inside.push(svg("rect", { class: "band", style, x: LEFT, width: WIDTH - LEFT - RIGHT, y: top, height: y(mean - half) - top }));
+    inside.push(svg("line", { class: isBaselineLine(index), style, x1: LEFT, x2: WIDTH - RIGHT, y1: y(mean), y2: y(mean) }, svg("title", {}, told)));
   }
+  if (axis.key === "gap_predicted_deg" && /^gap_(min|mean)_deg$/.test(of.name)) inside.push(svg("line", { class: "predicted",
+    x1: x(left), x2: x(right), y1: y(left), y2: y(right) }, svg("title", {}, "the gap that the margin predicts")));
   lines.forEach((line, place) => {
     const aside = (place - (lines.length - 1) / 2) * Math.min(3, 18 / lines.length), group = svg("g", { style: own(line.header) });
-    group.append(svg("polyline", { class: "own", points: line.points.map(p => `${x(p.at) + aside},${y(p.mean)}`).join(" ") }));
+    group.append(svg("polyline", { class: `own dash${line.kind % 4}`, points: line.points.map(p => `${x(p.at) + aside},${y(p.mean)}`).join(" ") }));
     for (const point of line.points) {
       const across = x(point.at) + aside;
       if (point.half) group.append(svg("path", { class: "bars", d: `M${across},${y(point.mean - point.half)}V${y(point.mean + point.half)}` }));
-      const dot = marker(shape(line.header), across, y(point.mean));
+      const dot = marker(line.kind, across, y(point.mean));
       dot.append(svg("title", {}, point.told));
       group.append(dot);
     }
-    parts.push(group);
+    inside.push(group);
   });
+  parts.push(clipped(LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM, inside));
   return frame(of, `against ${axis.title}`, svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
     "aria-label": `${of.title} against ${axis.title}: ${all.map(p => p.told).join("; ")}` }, parts));
+}
+function limits(points, of) {  // intervals of two seeds may be huge: beyond the range of the means they are cut off
+  const means = points.map(p => p.mean), least = Math.min(...means), most = Math.max(...means);
+  const reach = most > least ? (most - least) : Math.abs(most) * .1 || 1;
+  let low = Math.max(least - reach, Math.min(...points.map(p => p.mean - p.half)));
+  let high = Math.min(most + reach, Math.max(...points.map(p => p.mean + p.half)));
+  const room = (high - low) * .06 || Math.abs(high) * .1 || 1;
+  return [(low - room) * of.factor, (high + room) * of.factor];
+}
+function clipped(x, y, width, height, parts) {
+  return svg("svg", { x, y, width, height, viewBox: `${x} ${y} ${width} ${height}`, style: "overflow: hidden" }, parts);
 }
 function dots(context, metric) {  // without a margin that varies: one row a configuration
   const of = report.metrics[metric];
@@ -72,9 +86,7 @@ function dots(context, metric) {  // without a margin that varies: one row a con
   if (!rows.length) return null;
   const step = 22, height = TOP + rows.length * step + 26, long = Math.max(...rows.map(row => report.configurations[row.index].label.length));
   const left = Math.min(210, 14 + 6.1 * long), letters = Math.floor((left - 14) / 6.1);
-  let low = Math.min(...rows.map(r => r.mean - r.half)) * of.factor, high = Math.max(...rows.map(r => r.mean + r.half)) * of.factor;
-  const room = (high - low) * .06 || Math.abs(high) * .1 || 1;
-  [low, high] = [low - room, high + room];
+  const [low, high] = limits(rows, of);
   const x = value => left + (WIDTH - left - RIGHT) * (value * of.factor - low) / (high - low);
   const parts = niceTicks(low, high, 4).flatMap(tick => [
     svg("line", { class: "axis", x1: x(tick / of.factor), x2: x(tick / of.factor), y1: TOP, y2: height - 22 }),
@@ -82,14 +94,16 @@ function dots(context, metric) {  // without a margin that varies: one row a con
   rows.forEach(({ index, mean, half, told }, place) => {
     const { label, header } = report.configurations[index], middle = TOP + (place + .5) * step, style = own(header);
     if (context.baselines.includes(index)) {
-      if (half) parts.push(svg("rect", { class: "band", style, x: x(mean - half), width: x(mean + half) - x(mean - half), y: TOP, height: rows.length * step }));
+      const from = Math.max(left, x(mean - half)), to = Math.min(WIDTH - RIGHT, x(mean + half));
+      if (half) parts.push(svg("rect", { class: "band", style, x: from, width: to - from, y: TOP, height: rows.length * step }));
       parts.push(svg("line", { class: isBaselineLine(index), style, x1: x(mean), x2: x(mean), y1: TOP, y2: TOP + rows.length * step }));
     }
-    const dot = marker(shape(header), x(mean), middle);
+    const dot = marker(shape(header), x(mean), middle), wide = clipped(left, TOP, WIDTH - left - RIGHT, rows.length * step,
+      half ? svg("path", { class: "bars", d: `M${x(mean - half)},${middle}H${x(mean + half)}` }) : []);
     dot.append(svg("title", {}, told));
     const name = label.length > letters ? `${label.slice(0, letters - 1)}…` : label;
     parts.push(svg("text", { x: left - 8, y: middle + 4, "text-anchor": "end" }, name, svg("title", {}, label)),
-      svg("g", { style }, half ? svg("path", { class: "bars", d: `M${x(mean - half)},${middle}H${x(mean + half)}` }) : null, dot));
+      svg("g", { style }, wide, dot));
   });
   return frame(of, "of each configuration", svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img",
     "aria-label": `${of.title} of each configuration: ${rows.map(row => row.told).join("; ")}` }, parts));
@@ -98,15 +112,21 @@ function frame(of, what, drawing) {
   return el("figure", {}, el("figcaption", { title: of.name }, of.title, unit(of)), drawing);
 }
 function legend(context, axis) {
-  const lines = axis.lines.map(line => [line.label, line.header, null]);
+  const lines = axis.lines.map(line => [line.label, line.header, null, line.kind]);
   const level = axis.key === "s" ? [] : context.baselines.map(index =>
     [`${report.configurations[index].label} (${report.configurations[index].header === "linear" ? "plain softmax" : "m = 0"})`,
-      report.configurations[index].header, index]);
-  return el("ul", { class: "legend" }, [...lines, ...level].map(([label, header, index]) =>
+      report.configurations[index].header, index, 0]);
+  return el("ul", { class: "legend" }, [...lines, ...level].map(([label, header, index, kind]) =>
     el("li", {}, svg("svg", { viewBox: "0 0 26 14", style: own(header), "aria-hidden": "true" }, index === null
-      ? [svg("line", { class: "own", x1: 0, x2: 26, y1: 7, y2: 7 }), marker(shape(header), 13, 7)]
-      : svg("line", { class: isBaselineLine(index), x1: 0, x2: 26, y1: 7, y2: 7 })), label)));
+      ? [svg("line", { class: `own dash${kind % 4}`, x1: 0, x2: 26, y1: 7, y2: 7 }), marker(kind, 13, 7)]
+      : svg("line", { class: isBaselineLine(index), x1: 0, x2: 26, y1: 7, y2: 7 })), label)),
+    axis.key === "gap_predicted_deg" ? el("li", {}, svg("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" },
+      svg("line", { class: "predicted", x1: 0, x2: 26, y1: 12, y2: 2 })), "measured = predicted") : null);
 }
+// A header's second line, such as at another scale, has other marks and dashes.
+for (const { axes } of report.contexts) for (const { lines } of axes) lines.forEach((line, place) => {
+  line.kind = shape(line.header) + lines.slice(0, place).filter(other => other.header === line.header).length;
+});
 function margins() {
   const MOST_DOTS = 40;
   const choose = el("select", { id: "context", onchange: draw }), against = el("select", { id: "against", onchange: draw });
@@ -128,6 +148,6 @@ function margins() {
   }
   draw();
   body("margins").append(
-    el("p", { class: "soft" }, "Means over the seeds with their 95 % intervals. Dashed: the baseline at m = 0; dotted: plain softmax; their intervals are bands."),
+    el("p", { class: "soft" }, "Means over the seeds with their 95 % intervals. Dashed: the baseline at m = 0; dotted: plain softmax; their intervals are bands. Long intervals are cut off at the frame."),
     el("div", { class: "bar" }, el("label", { hidden: report.contexts.length < 2 }, "runs with", choose), el("label", {}, "against", against)), place);
 }
