@@ -1,6 +1,6 @@
 """Runs that nobody trained: whole sweeps of records and arrays in no time, for tests and benchmarks.
 
-    python tests/synthetic_records.py FOLDER --gaps 66 --seeds 5      # 1,000 runs
+python tests/synthetic_records.py FOLDER --gaps 66 --seeds 5      # 1,000 runs
 """
 
 import argparse

@@ -145,11 +145,18 @@ def context(one: Configuration) -> dict[str, Any]:
     return {k: v for k, v in one.settings.items() if k not in own and not k.startswith("header.")}
 
 
-def baseline(one: Configuration, found: Sequence[Configuration]) -> Configuration | None:
-    """m = 0 in the same context and at the same scale, or else plain softmax; None if neither ran."""
-    alike = [other for other in found if context(other) == context(one)]
-    scale = one.settings["s"]
-    zero = [o for o in alike if without_margin(o) and scale in (None, o.settings["s"])]
-    zero.sort(key=lambda other: other.settings["header"] != "normface")
-    linear = [other for other in alike if other.settings["header"] == "linear"]
-    return next(iter([*zero, *linear]), None)
+def baselines(found: Sequence[Configuration]) -> list[int | None]:
+    """The place of each configuration's baseline: m = 0 in the same context and at the same scale,
+    or else plain softmax; None if neither ran."""
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, one in enumerate(found):
+        alike[tuple(context(one).values())].append(index)
+    chosen = []
+    for one in found:
+        scale, others = one.settings["s"], alike[tuple(context(one).values())]
+        zero = [i for i in others if without_margin(found[i])]
+        zero = [i for i in zero if scale in (None, found[i].settings["s"])]
+        zero.sort(key=lambda i: found[i].settings["header"] != "normface")
+        linear = [i for i in others if found[i].settings["header"] == "linear"]
+        chosen.append(next(iter([*zero, *linear]), None))
+    return chosen

@@ -125,7 +125,14 @@ def _fill(ax: Axes, cell: Cell, inches: float, angles: bool) -> None:
     if finished and failed:
         notes.append(f"{failed} of {len(cell.records)} runs failed")
     text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "color": INK}
-    ax.annotate("\n".join(lines), (0.5, 1), (0, 1), "axes fraction", fontsize=8, **text)
+    ax.annotate(
+        "\n".join(lines),
+        (0.5, 1),
+        (0, 1),
+        "axes fraction",
+        fontsize=8 if inches > 1.9 else 7.5,
+        **text,
+    )
     place = (0, -13 if angles else -1)
     note = "; ".join(notes)
     ax.annotate(

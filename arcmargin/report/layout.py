@@ -11,9 +11,9 @@ from arcmargin.report.grid import Cell
 from arcmargin.report.labels import words
 
 MOST_TOGETHER = 30  # cells that stay on one page although three or more keys span them
-MOST_COLS, MOST_ROWS = 8, 6  # of a page
+MOST_COLS, MOST_ROWS = 5, 6  # of a page
 MOST_IN_LINES = 24  # on a page, where there is one axis only
-MOST_PAGES = 2  # of grid and angles: with the tables, about 5 seconds; the tables have no limit
+MOST_PAGES = 2  # of grid and of angles, a few seconds each; tables and index.html hold everything
 
 Place = tuple[Any, ...]  # the values of an axis's keys
 
@@ -59,8 +59,8 @@ def axes(
         across, down = (others or margins)[-1:], (others or margins)[:-1]
     if rows is not None or cols is not None:
         free = [key for key in (*down, *across) if key not in (*(rows or ()), *(cols or ()))]
-        given = (free if rows is None else rows), (free if cols is None else cols)
-        return Axes(*map(list, given), list(pages or ()))
+        down = free if rows is None else list(rows)
+        return Axes(down, free if cols is None else list(cols), list(pages or ()))
     together = len(_values(found, down)) * len(_values(found, across))
     if pages is None and len(down) + len(across) > 2 and together > MOST_TOGETHER:
         return Axes(down[:1], across[:1], [*down[1:], *across[1:]])
@@ -74,7 +74,11 @@ def place(found: Sequence[Configuration], axes: Axes) -> tuple[list[Page], str]:
     if len(_values(found, cols)) == 1 and len(_values(found, rows)) > 1:
         rows, cols = cols, rows  # one column is better read as lines
     down, across, through = (_values(found, keys) for keys in (rows, cols, axes.pages))
-    high, wide = (1, MOST_IN_LINES) if len(down) == 1 else (MOST_ROWS, MOST_COLS)
+    high, wide = MOST_ROWS, MOST_COLS
+    if len(down) == 1:
+        high, wide = 1, MOST_IN_LINES
+    elif len(down) * len(across) <= MOST_TOGETHER:
+        high = max(MOST_ROWS, len(down))
     budget = max(1, MOST_PAGES // len(through))
     kept_across = _spread(across, wide * budget)
     budget = max(1, budget // -(-len(kept_across) // wide))

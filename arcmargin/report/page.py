@@ -77,10 +77,7 @@ def index_page(contents: Contents) -> str:
         "TITLE": html.escape(str(data["title"])),
         "STYLE": (ASSETS / "style.css").read_text(encoding="utf-8"),
         "SCRIPT": "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        # No "</script>" can end the element early: "<" is written as an escape.
-        "DATA": json.dumps(_finite(data), separators=(",", ":"), allow_nan=False).replace(
-            "<", "\\u003c"
-        ),
+        "DATA": _json(data),
     }
     template = (ASSETS / "page.html").read_text(encoding="utf-8")
     return re.sub("__(TITLE|STYLE|SCRIPT|DATA)__", lambda match: parts[match[1]], template)
@@ -188,8 +185,16 @@ def _differences(
     return kinds
 
 
+def _json(data: Any) -> str:
+    """For a script element: no "</script>" can end it early, as "<" is written as an escape."""
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # a number too large for a float, somewhere; JSON has no infinity
+        text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

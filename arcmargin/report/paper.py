@@ -74,9 +74,9 @@ def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
     size = "\\small" if len(columns) <= NARROW else "\\scriptsize\\setlength{\\tabcolsep}{3pt}"
     heads = [*table.settings, *(one.title for one in table.metrics)] + ["finished"] * table.counted
     units = [""] * len(table.settings) + [one.unit for one in table.metrics]
-    lines = [map(escape, heads)]
+    lines = [[escape(head) for head in heads]]
     if any(units):
-        lines.append(f"({escape(unit)})" if unit else "" for unit in units + [""] * table.counted)
+        lines.append([f"({escape(u)})" if u else "" for u in units + [""] * table.counted])
     body = []
     for index, row in enumerate(rows):
         line = [escape(text(row[key])) for key in table.settings]

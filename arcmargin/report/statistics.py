@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from arcmargin.report.configurations import Configuration, baseline
+from arcmargin.report.configurations import Configuration, baselines
 from arcmargin.report.metrics import PREDICTED
 
 ALPHA = 0.05
@@ -57,12 +57,11 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 def against_baseline(found: Sequence[Configuration], metrics: Iterable[str]) -> list[Difference]:
     """Every configuration less its baseline."""
-    place = {id(one): index for index, one in enumerate(found)}
-    pairs = []
-    for index, one in enumerate(found):
-        other = baseline(one, found)
-        if other is not None and other is not one:
-            pairs.append((index, place[id(other)]))
+    pairs = [
+        (index, other)
+        for index, other in enumerate(baselines(found))
+        if other is not None and other != index
+    ]
     return _compare(found, pairs, metrics)
 
 
