@@ -100,7 +100,7 @@ def _pictures(
         ("grid", "mean ± sd over seeds, picture: the first"),
         ("angles", "first seed"),
     ):
-        for stale in out.glob(f"{name}_*.*"):  # a report before this one may have had more pages
+        for stale in out.glob(f"{name}_[0-9]*.*"):  # a report before this one may have had more pages
             stale.unlink()
         figures = []
         for number, one in enumerate(pages, 1):
