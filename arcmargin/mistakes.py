@@ -22,6 +22,9 @@ def users_mistake(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
+    if memory := _out_of_memory(chain[-1]):
+        less = "a smaller batch_size or embedding_dim, or fewer jobs at once"
+        return f"out of memory ({memory}); try {less}"
     if isinstance(error, InstantiationException):
         # A setting that the object does not take, or an object that does not exist.
         fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
@@ -35,6 +38,22 @@ def users_mistake(error: BaseException) -> str | None:
     if "PytorchStreamWriter" in str(error):  # torch's word for a disk that filled up
         return "cannot write the checkpoint: is the disk full? Free some space or choose another folder"
     return None
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    told = users_mistake(error) or f"{type(error).__name__}: {error}"
+    return re.sub(r"\s+", " ", told).strip().removesuffix(":")
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    """The words of torch or numpy, to the end of their first sentence; None for another error."""
+    text = re.sub(r"\s+", " ", str(error))
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not known and not re.search(r"can't allocate memory|out of memory", text):
+        return None
+    first = re.search(r"[^.:]*(allocate|out of memory).*?(?=\. |\.$| Error code|$)", text)
+    return first[0].strip() if first else type(error).__name__
 
 
 def _further(causes: list[BaseException]) -> str:
