@@ -54,7 +54,8 @@ def _counts(swept: Watch) -> str:
     if total and counts["finished already"] == total:
         return f"nothing to run: all of {total} in {short(swept.sweep)} finished already"
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return f"{total} job{'s' * (total != 1)} in {short(swept.sweep)}: {told}, after {spoken(swept.elapsed)}"
+    where = f"{total} job{'s' * (total != 1)} in {short(swept.sweep)}"
+    return f"{where}: {told}, after {spoken(swept.elapsed)}"
 
 
 def interrupted() -> None:

@@ -24,7 +24,7 @@ def users_mistake(error: BaseException) -> str | None:
             return str(link)
     if memory := _out_of_memory(chain[-1]):
         less = "a smaller batch_size or embedding_dim, or fewer jobs at once"
-        return f"out of memory ({memory}); try {less}"
+        return f"out of memory ({memory.removeprefix('out of memory. ')}); try {less}"
     if isinstance(error, InstantiationException):
         # A setting that the object does not take, or an object that does not exist.
         fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
@@ -47,13 +47,14 @@ def sentence(error: BaseException) -> str:
 
 
 def _out_of_memory(error: BaseException) -> str | None:
-    """The words of torch or numpy, to the end of their first sentence; None for another error."""
-    text = re.sub(r"\s+", " ", str(error))
+    """What torch or numpy said of it; None for another error."""
+    words = r"(can't allocate memory|out of memory|[Uu]nable to allocate)"
+    end = r"(?=\. [A-Z](?!ried)|\.?$| Error code)"
+    said = re.search(f"{words}.*?{end}", str(error), re.MULTILINE)
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if not known and not re.search(r"can't allocate memory|out of memory", text):
+    if not (known or (said and isinstance(error, RuntimeError))):
         return None
-    first = re.search(r"[^.:]*(allocate|out of memory).*?(?=\. |\.$| Error code|$)", text)
-    return first[0].strip() if first else type(error).__name__
+    return said[0] if said else type(error).__name__
 
 
 def _further(causes: list[BaseException]) -> str:
