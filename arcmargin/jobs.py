@@ -18,7 +18,6 @@ except ImportError:  # Windows
 
 log = logging.getLogger("arcmargin")
 
-STOP_FILE = ".stop"  # in a sweep's folder: a job failed under on_error=raise
 LOCK_FILE = ".lock"
 
 
@@ -81,19 +80,6 @@ def _whole(checkpoint: Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, OSError, EOFError):
         return False
-
-
-def stop(sweep: Path) -> None:
-    """No job of this sweep begins any more."""
-    (sweep / STOP_FILE).touch()
-
-
-def stopped(sweep: Path) -> bool:
-    return (sweep / STOP_FILE).exists()
-
-
-def go_on(sweep: Path) -> None:
-    (sweep / STOP_FILE).unlink(missing_ok=True)
 
 
 def cores() -> int:

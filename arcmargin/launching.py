@@ -3,7 +3,6 @@
 Each job runs once, a finished one not again, and a worker that dies ends its own job, not the sweep.
 """
 
-import importlib.util
 import logging
 import math
 import os
@@ -19,19 +18,16 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
-from arcmargin import jobs
+from arcmargin import jobs, status
 from arcmargin.errors import UserError
+from arcmargin.extras import check_extra
+from arcmargin.results import short
 
 log = logging.getLogger("arcmargin")
 
-EXTRAS = {  # Hydra plugin -> the extra that brings it
-    "hydra_ray_launcher": "ray",
-    "hydra_submitit_launcher": "submitit",
-    "hydra_optuna_sweeper": "optuna",
-}
-
 
 class Job(NamedTuple):
+    number: int
     overrides: list[str]
     folder: Path
 
@@ -64,11 +60,10 @@ class Composer:
 
 
 class Steady(Launcher):
-    """Runs a launcher so that what it raises ends no sweep. `asked` collects the jobs' folders."""
+    """Runs a launcher so that what it raises ends no sweep."""
 
-    def __init__(self, launcher: Launcher, asked: list[Path]) -> None:
+    def __init__(self, launcher: Launcher) -> None:
         self.launcher: Any = launcher
-        self.asked = asked
 
     def setup(self, **context: Any) -> None:
         """The launcher inside is set up already."""
@@ -77,11 +72,15 @@ class Steady(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         asked = [self._job(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
-        unique = {job.folder: job for job in reversed(asked)}  # the first of duplicates
-        self.asked += reversed(unique)
-        todo = [job for job in reversed(unique.values()) if not self._finished(job)]
+        first: dict[Path, Job] = {}
+        for job in asked:
+            first.setdefault(job.folder, job)
+        todo = [job for job in first.values() if not _skip(job)]
         if todo:
             self._run(todo, initial_job_idx)
+        for job in asked:
+            if first[job.folder] is not job and job.folder.exists():
+                _say_skipped(job)
         return [_returned(job) for job in asked]
 
     def _job(self, overrides: list[str], number: int) -> Job:
@@ -89,14 +88,8 @@ class Steady(Launcher):
         config = context.config_loader.load_sweep_config(master, overrides)
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
-        return Job(overrides, Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir)
-
-    def _finished(self, job: Job) -> bool:
-        before = jobs.result(job.folder)
-        if before is None or not before.finished:
-            return False
-        log.info("%s is finished already: %s", before.name, job.folder)
-        return True
+        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        return Job(number, overrides, folder.absolute())
 
     def _run(self, todo: list[Job], number: int) -> None:
         """All of them; those that were running when a worker died get one more try, by themselves."""
@@ -106,7 +99,7 @@ class Steady(Launcher):
             moment = time.time()
             error = self._launch(todo, number)
             left = [job for job in todo if not jobs.ended_since(job.folder, moment)]
-            if jobs.stopped(sweep):
+            if status.stopped(sweep):
                 return
             if error is None or not left:
                 break
@@ -120,9 +113,9 @@ class Steady(Launcher):
             again += cut_off
             todo = [job for job in left if job not in cut_off]
         for job in again:
-            log.error("once more: %s", job.folder)
+            log.error("once more: %s", short(job.folder))
             if error := self._launch([job], number):
-                log.error("interrupted: %s (%s)", job.folder, _line(error))
+                log.error("interrupted: %s (%s)", short(job.folder), _line(error))
 
     def _launch(self, todo: list[Job], number: int) -> Exception | None:
         """What the launcher raised, if anything; then some of the jobs may not have run."""
@@ -154,6 +147,21 @@ def _submitted_at_once(launcher: Any) -> int | None:
     return max(1, jobs.cores() // (given.get("cpus_per_task") or 1))
 
 
+def _skip(job: Job) -> bool:
+    """Whether the job is finished already, which its status then says."""
+    before = jobs.result(job.folder)
+    finished = before is not None and before.finished
+    if finished:
+        _say_skipped(job)
+    return finished
+
+
+def _say_skipped(job: Job) -> None:
+    record = jobs.result(job.folder)
+    name, score = (record.name, record.extra.get("score")) if record else ("", None)
+    status.Reporter(job.folder, name=name, overrides=job.overrides, number=job.number).skip(score)
+
+
 def _returned(job: Job) -> JobReturn:
     """What a sweeper is told: the score, or NaN for a job that failed or was interrupted."""
     record = jobs.result(job.folder)
@@ -168,34 +176,19 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def prepare(config: DictConfig) -> list[Path]:
-    """Before a multirun: wraps the launcher that Hydra is about to make.
-
-    Returns the list that the launcher fills with the folders of all jobs.
-    """
+def prepare(config: DictConfig) -> None:
+    """Before a multirun: wraps the launcher that Hydra is about to make."""
     check_extra("launcher", str(config.hydra.launcher.get("_target_")))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # nor is a line that two jobs say one too many
-    jobs.go_on(Path(config.hydra.sweep.dir))
-    asked: list[Path] = []
     plugins: Any = Plugins.instance()
     make: Callable[..., Launcher] = type(plugins).instantiate_launcher
 
     def instantiate_launcher(**context: Any) -> Launcher:
         context["hydra_context"].config_loader = Composer(context["hydra_context"].config_loader)
-        return Steady(make(plugins, **context), asked)
+        return Steady(make(plugins, **context))
 
     plugins.instantiate_launcher = instantiate_launcher
-    return asked
-
-
-def check_extra(part: str, target: str) -> None:
-    """Raises UserError when the plugin that `target` names is not installed."""
-    for package, extra in EXTRAS.items():
-        if package in target and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
-            raise UserError(
-                f"this hydra/{part} needs the extra '{extra}': pip install 'arcmargin[{extra}]'"
-            )
 
 
 def threads_per_job(launcher: Any) -> int | None:
