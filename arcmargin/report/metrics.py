@@ -45,6 +45,7 @@ KNOWN = (
 ENDINGS = (
     (r"eer", "EER", -1),
     (r"tar_at_far_(\d+e-?\d+|[\d.]+)", "TAR@FAR {}", 1),
+    (r"fnir_at_fpir_(\d+e-?\d+|[\d.]+)", "FNIR@FPIR {}", -1),
     (r"(?:tpir|dir)_at_(?:fpir|far)_(\d+e-?\d+|[\d.]+)", "DIR@FAR {}", 1),
     (r"recall_at_(\d+)", "recall@{}", 1),
     (r"precision_at_(\d+)", "precision@{}", 1),
@@ -67,7 +68,8 @@ def metric(name: str) -> Metric:
         if found:
             groups = found.groups()
             title = title.format(*(number.replace("e-0", "e-") for number in groups[1:]))
-            before = " ".join(w for w in (groups[0] or "").split("_") if w and w not in TASKS)
+            said = TASKS if title != "accuracy" else ()
+            before = " ".join(w for w in (groups[0] or "").split("_") if w and w not in said)
             return Metric(name, f"{before} {title}".strip(), "%", 100.0, 2, better)
     if name.endswith("_deg"):
         return Metric(name, name.removesuffix("_deg").replace("_", " "), "°", 1.0, 2)

@@ -85,7 +85,7 @@ function filters(table) {
     const chosen = selects.filter(one => one.select.value);
     const passes = run => onKeptAxes(run) && wanted.every(word => words.get(run).includes(word)) && chosen.every(one => one.value(run) === one.select.value);
     const left = table.filter(passes);
-    for (const { run, line } of parallel.lines) line.classList.toggle("out", !passes(run));
+    fade(passes);
     shownCount.textContent = left === report.runs.length ? count(left, "run") : `${left.toLocaleString("en")} of ${count(report.runs.length, "run")}`;
   }
   parallel.changed = apply;
