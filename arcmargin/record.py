@@ -15,7 +15,7 @@ from types import UnionType
 from typing import IO, Any, NamedTuple, get_args, get_origin
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 
 from arcmargin.errors import UserError
 
@@ -184,6 +184,23 @@ class Embeddings(NamedTuple):
         return cls(**_load(Path(folder) / "embeddings.npz", cls._fields))
 
 
+class Unseen(NamedTuple):
+    """Images of classes that training has not seen. A negative label is an unknown class."""
+
+    embeddings: Float[np.ndarray, "n d"]
+    labels: Int[np.ndarray, "n"]
+    class_names: Shaped[np.ndarray, "c"]
+
+    def save(self, folder: Path | str) -> Path:
+        return _save(Path(folder) / "unseen.npz", self._asdict())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Unseen | None":
+        """None when the run had no unseen classes. Raises Damaged when the file cannot be read."""
+        path = Path(folder) / "unseen.npz"
+        return cls(**_load(path, cls._fields)) if path.exists() else None
+
+
 class Snapshots(NamedTuple):
     """A bounded sample of the test split after some of the epochs, for the replay of training."""
 
@@ -205,7 +222,12 @@ class Snapshots(NamedTuple):
         return cls(**_load(path, cls._fields, optional=("thumbnails",)))
 
 
-_DTYPES = {"epochs": np.int64, "labels": np.int64, "thumbnails": np.uint8}  # the rest: float32
+_DTYPES: dict[str, type] = {  # the rest: float32
+    "epochs": np.int64,
+    "labels": np.int64,
+    "thumbnails": np.uint8,
+    "class_names": np.str_,
+}
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> Path:

@@ -41,6 +41,17 @@ KNOWN = (
     Metric("intra_angle_p50_deg", "intra angle p50", "°", 1.0, 2, -1),
     Metric("intra_angle_deg", "intra angle", "°", 1.0, 2, -1),
 )
+# Of classes that training has not seen: those that a table shows, in its order.
+UNSEEN = (
+    Metric("verification_auc", "AUC", "%", 100.0, 2, 1),
+    Metric("verification_eer", "EER", "%", 100.0, 2, -1),
+    Metric("verification_tar_at_far_1e-02", "TAR@FAR 1e-2", "%", 100.0, 2, 1),
+    Metric("verification_tar_at_far_1e-03", "TAR@FAR 1e-3", "%", 100.0, 2, 1),
+    Metric("retrieval_recall_at_1", "recall@1", "%", 100.0, 2, 1),
+    Metric("retrieval_map_at_r", "mAP@R", "%", 100.0, 2, 1),
+    Metric("identification_rank_1", "rank-1", "%", 100.0, 2, 1),
+    Metric("identification_fnir_at_fpir_1e-01", "FNIR@FPIR 1e-1", "%", 100.0, 2, -1),
+)
 # Open-set scores: the end of the name says what it is, what stands before it on which task or data.
 ENDINGS = (
     (r"eer", "EER", -1),
@@ -56,11 +67,11 @@ ENDINGS = (
     (r"auc|auroc", "AUC", 1),
     (r"accuracy", "accuracy", 1),
 )
-TASKS = {"verification", "retrieval", "identification"}  # said by the measure's own name
+TASKS = {"retrieval", "identification"}  # said by the measure's own name
 
 
 def metric(name: str) -> Metric:
-    for known in KNOWN:
+    for known in (*KNOWN, *UNSEEN):
         if known.name == name:
             return known
     for pattern, title, better in ENDINGS:
@@ -68,7 +79,7 @@ def metric(name: str) -> Metric:
         if found:
             groups = found.groups()
             title = title.format(*(number.replace("e-0", "e-") for number in groups[1:]))
-            said = TASKS if title != "accuracy" else ()
+            said = TASKS if "accuracy" in pattern else {*TASKS, "verification"}
             before = " ".join(w for w in (groups[0] or "").split("_") if w and w not in said)
             return Metric(name, f"{before} {title}".strip(), "%", 100.0, 2, better)
     if name.endswith("_deg"):
@@ -84,7 +95,7 @@ def metric_names(records: Iterable[Record]) -> list[str]:
         for name, value in record.metrics.items()
         if number(value) is not None
     }
-    known = [one.name for one in KNOWN if one.name in present]
+    known = [one.name for one in (*KNOWN, *UNSEEN) if one.name in present]
     return known + sorted(present - set(known))
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from arcmargin.errors import UserError
 from arcmargin.report.labels import NOTHING, text
-from arcmargin.report.metrics import KNOWN, PREDICTED, Metric, metric, number
+from arcmargin.report.metrics import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
 from arcmargin.report.statistics import Difference
 
 Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv
@@ -146,10 +146,11 @@ def _count(row: Mapping[str, Any]) -> str:
 
 def _caption(rows: Rows, counted: bool) -> str:
     most = max(int(row["runs"]) for row in rows)
-    if most < 2:
-        return "Test split, one run each; angles in degrees."
     over = "the finished runs" if counted else f"{most} seeds"
-    return f"Test split, mean ± standard deviation over {over}; angles in degrees."
+    spread = f"mean ± standard deviation over {over}" if most > 1 else "one run each"
+    if any(f"{one.name}_sd" in rows[0] for one in UNSEEN):
+        return f"Accuracy: test split; the rest: images of unseen classes; {spread}."
+    return f"Test split, {spread}; angles in degrees."
 
 
 def _settings(rows: Rows) -> list[str]:
@@ -163,6 +164,9 @@ def telling_metrics(rows: Rows) -> list[Metric]:
     """Those with a title that any row has; on a circle the gaps say more than the angles between
     centres."""
     names = [name.removesuffix("_sd") for name in rows[0] if name.endswith("_sd")]
+    unseen = [one for one in UNSEEN if one.name in names]
+    if unseen:  # what a margin is for; the angles of the seen classes stand in summary.csv
+        return [metric("accuracy"), *unseen]
     having = {name: [number(row.get(name)) is not None for row in rows] for name in names}
     left_out = {"intra_angle_deg"}
     if having.get("gap_mean_deg") == having.get("centre_angle_min_deg"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from arcmargin.errors import UserError
 from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
-from arcmargin.report import interactive, page
+from arcmargin.report import heatmap, interactive, page, roc
 from arcmargin.report.configurations import (
     SETTINGS,
     Configuration,
@@ -83,6 +83,7 @@ def write_report(
     ]
     shown = configurations(found.records, extra=chosen)
     files += _pictures(shown, axes(shown, rows, cols, pages), formats, out)
+    files += _open_set(grouped, formats, out)
     files += _side_by_side(shown, out)
     repeats = len(found.records) - sum(len(one.records) for one in grouped)
     contents = page.Contents(
@@ -103,9 +104,8 @@ def _pictures(
         ("grid", "mean ± sd over seeds, picture: the first"),
         ("angles", "first seed"),
     ):
-        for stale in out.glob(
-            f"{name}_[0-9]*.*"
-        ):  # a report before this one may have had more pages
+        # a report before this one may have had more pages
+        for stale in out.glob(f"{name}_[0-9]*.*"):
             stale.unlink()
         figures = []
         for number, one in enumerate(pages, 1):
@@ -119,6 +119,19 @@ def _pictures(
             )
         for suffix in formats:
             files += save_pages(figures, out / f"{name}.{suffix}")
+    return files
+
+
+def _open_set(found: Sequence[Configuration], formats: Sequence[str], out: Path) -> list[Path]:
+    """roc.png where there are unseen classes; heatmap.png where s and a margin vary."""
+    curves = roc.figure(found)
+    pictures = {"roc": [curves] if curves else [], "heatmap": heatmap.figures(found)}
+    files = []
+    for name, pages in pictures.items():
+        for stale in out.glob(f"{name}*.*"):
+            stale.unlink()
+        for suffix in formats if pages else ():
+            files += save_pages(pages, out / f"{name}.{suffix}")
     return files
 
 
