@@ -110,6 +110,8 @@ def test_open_set_scores_have_names_and_directions() -> None:
         "retrieval_recall_at_1": ("recall@1", "%", 1),
         "retrieval_recall_at_10": ("recall@10", "%", 1),
         "retrieval_map_at_r": ("mAP@R", "%", 1),
+        "identification_fnir_at_fpir_1e-02": ("FNIR@FPIR 1e-2", "%", -1),
+        "verification_accuracy": ("verification accuracy", "%", 1),
         "lfw_eer": ("lfw EER", "%", -1),
         "verification_auc": ("AUC", "%", 1),
         "identification_rank_1": ("rank-1", "%", 1),

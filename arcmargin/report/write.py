@@ -26,6 +26,7 @@ from arcmargin.report.metrics import metric_names
 from arcmargin.report.paper import latex, markdown
 from arcmargin.report.statistics import against_baseline, pairwise
 from arcmargin.report.tables import (
+    DIFFERENCE,
     difference_rows,
     last_line,
     run_rows,
@@ -74,7 +75,9 @@ def write_report(
     files = [
         write_csv(run_rows(found.records, Path(folders[0])), out / "runs.csv"),
         write_csv(summary, out / "summary.csv"),
-        write_csv(difference_rows(differences, labels(grouped)), out / "differences.csv"),
+        write_csv(
+            difference_rows(differences, labels(grouped)), out / "differences.csv", DIFFERENCE
+        ),
         write_text(text, out / "summary.md"),
         write_text(latex(summary, differences["every pair"]), out / "summary.tex"),
     ]
@@ -101,9 +104,8 @@ def _pictures(
         ("grid", "mean ± sd over seeds, picture: the first"),
         ("angles", "first seed"),
     ):
-        for stale in out.glob(
-            f"{name}_[0-9]*.*"
-        ):  # a report before this one may have had more pages
+        # a report before this one may have had more pages
+        for stale in out.glob(f"{name}_[0-9]*.*"):
             stale.unlink()
         figures = []
         for number, one in enumerate(pages, 1):

@@ -33,9 +33,10 @@ function problems() {
 }
 function pictures() {
   const has = name => report.files.includes(name);
-  const pages = report.files.filter(name => /^(grid|angles)(_\d+)?\.(png|svg)$/.test(name));
+  const pages = report.files.filter(name => /^(grid|angles|roc|heatmap)(_\d+)?\.(png|svg)$/.test(name));
   const kinds = pages.some(name => name.endsWith(".png")) ? pages.filter(name => name.endsWith(".png")) : pages;
-  const about = { grid: "Test embeddings of each configuration, the first seed", angles: "Angles to the own and to the nearest wrong class direction" };
+  const about = { grid: "Test embeddings of each configuration, the first seed", angles: "Angles to the own and to the nearest wrong class direction",
+    roc: "Verification of unseen classes", heatmap: "A metric over the scale and the margin" };
   const figures = kinds.map(name => {
     const [stem, page] = name.split(/[._]/), pdf = `${stem}.pdf`;
     return el("figure", {}, el("a", { href: name }, el("img", { src: name, alt: about[stem], loading: "lazy" })),
@@ -85,7 +86,7 @@ function filters(table) {
     const chosen = selects.filter(one => one.select.value);
     const passes = run => onKeptAxes(run) && wanted.every(word => words.get(run).includes(word)) && chosen.every(one => one.value(run) === one.select.value);
     const left = table.filter(passes);
-    for (const { run, line } of parallel.lines) line.classList.toggle("out", !passes(run));
+    fade(passes);
     shownCount.textContent = left === report.runs.length ? count(left, "run") : `${left.toLocaleString("en")} of ${count(report.runs.length, "run")}`;
   }
   parallel.changed = apply;
@@ -156,7 +157,7 @@ function differenceColumns(metric, rows) {
 }
 function filesSection() {
   const about = { "runs.csv": "every run", "summary.csv": "every configuration", "summary.md": "Markdown table", "summary.tex": "LaTeX table (booktabs)",
-    "differences.csv": "the tests above", "compare.html": "side by side", "grid.pdf": "comparison grid", "angles.pdf": "angles" };
+    "differences.csv": "the tests above", "compare.html": "side by side", "grid.pdf": "comparison grid", "angles.pdf": "angles", "roc.pdf": "ROC curves", "heatmap.pdf": "heat maps" };
   body("files").append(el("ul", {}, report.files.map(name => el("li", {}, el("a", { href: name }, name), about[name] ? ` ${about[name]}` : ""))));
 }
 

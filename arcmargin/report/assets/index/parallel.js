@@ -34,6 +34,8 @@ function drawParallel() {
     "aria-label": `parallel coordinates of ${report.runs.length} runs over ${axes.map(axis => axis.title).join(", ")}` });
   root.style.setProperty("--faint", Math.max(.12, Math.min(.75, 12 / Math.sqrt(report.runs.length * 4))));
   const told = svg("text", { x: left, y: height + 4 });
+  parallel.behind = svg("g");
+  parallel.before = svg("g");
   for (const run of report.runs) {  // a gap where a run has no value, such as the margin of plain softmax
     let path = "", pen = "M";
     axes.forEach((axis, index) => {
@@ -45,8 +47,8 @@ function drawParallel() {
       onmouseenter: () => { line.classList.add("lit"); told.textContent = `${run.name}, seed ${settingText(run.seed)}`; },
       onmouseleave: () => { line.classList.remove("lit"); told.textContent = ""; } });
     parallel.lines.push({ run, line });
-    root.append(line);
   }
+  root.append(parallel.behind, parallel.before);
   axes.forEach((axis, index) => root.append(drawAxis(axis, left + index * step, y, height, top)));
   root.append(told);
   const letGo = el("button", { type: "button", id: "letgo", onclick: () => { parallel.kept.clear(); root.querySelectorAll(".kept").forEach(r => r.setAttribute("height", 0)); parallel.changed(); } }, "Let go of all axes");
@@ -83,6 +85,13 @@ function drawAxis(axis, x, y, height, top) {
   return svg("g", {}, svg("line", { x1: x, x2: x, y1: y(1), y2: y(0), stroke: "var(--soft)" }), ticks,
     svg("text", { class: "title", x, y: 16, "text-anchor": "middle" }, title, svg("title", {}, axis.title)),
     svg("text", { x, y: 30, "text-anchor": "middle" }, axis.unit), kept, grip);
+}
+function fade(passes) {  // what is filtered out lies behind the rest
+  for (const { run, line } of parallel.lines) {
+    const out = !passes(run);
+    line.classList.toggle("out", out);
+    (out ? parallel.behind : parallel.before).append(line);
+  }
 }
 const onKeptAxes = run => [...parallel.kept].every(([axis, [low, high]]) => {
   const share = axis.share(run);

@@ -59,7 +59,7 @@ function plot(context, axis, metric) {
     for (const point of line.points) {
       const across = x(point.at) + aside;
       if (point.half) group.append(svg("path", { class: "bars", d: `M${across},${y(point.mean - point.half)}V${y(point.mean + point.half)}` }));
-      const dot = marker(line.kind, across, y(point.mean));
+      const dot = marker(line.kind, across, y(point.mean), line.points.length > 24 ? 2.4 : 4);
       dot.append(svg("title", {}, point.told));
       group.append(dot);
     }
