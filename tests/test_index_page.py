@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from arcmargin.report.against import contexts
 from arcmargin.report.configurations import configurations
 from arcmargin.report.metrics import PREDICTED
 from arcmargin.report.page import MOST_MOMENTS, STEPS, sparkline
+from arcmargin.report.tables import read_csv
 from arcmargin.report.write import write_report
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "b" <b>__DATA__</b>'
@@ -257,8 +259,6 @@ def test_a_thumbnail_opens_the_interactive_view(reader: Reader) -> None:
 
 def test_every_link_leads_to_a_file(reader: Reader, sweep: Path) -> None:
     links = reader.tab.evaluate("[...document.links].map(a => a.getAttribute('href'))")
-    from urllib.parse import unquote
-
     assert len(links) > 20
     for link in links:
         target = sweep / unquote(link) if not link.startswith("#") else None
@@ -294,8 +294,6 @@ def test_plots_show_the_means_and_the_baselines(reader: Reader, sweep: Path) -> 
 
 
 def test_differences_are_those_of_the_csv(reader: Reader, sweep: Path) -> None:
-    from arcmargin.report.tables import read_csv
-
     rows = [row for row in read_csv(sweep / "differences.csv") if row["metric"] == "accuracy"]
     table = reader.tab.locator("#differences tbody tr")
     for kind in ("against the baseline", "every pair"):
@@ -343,20 +341,33 @@ def test_contrast_and_width(browser: Any, sweep: Path, scheme: str) -> None:
     reader.close()
 
 
-def test_a_thousand_runs_sort_and_filter(browser: Any, tmp_path: Path) -> None:
-    gaps = [2.0 * step for step in range(1, 17)]
-    write_sweep(tmp_path, gaps_deg=gaps, seeds=20, samples=100, arrays=False)
-    write_report([tmp_path], formats=["svg"], rows=[], cols=[])
-    reader = Reader(browser, tmp_path / "report")
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("thousand")
+    gaps = [0.5 * step for step in range(1, 67)]
+    write_sweep(folder, gaps_deg=gaps, seeds=5, samples=100, arrays=False)
+    write_report([folder], formats=["png"])
+    return folder / "report"
+
+
+def test_a_thousand_runs_are_all_there(thousand: Path) -> None:
+    """Time and memory are the benchmark's."""
+    assert len(read_csv(thousand / "runs.csv")) == 1000
+    assert len(read_csv(thousand / "summary.csv")) == 2 + 3 * 66
+    assert (thousand / "index.html").stat().st_size < 3e6
+    assert len(list(thousand.glob("grid*.png"))) == 2  # 50 pictures, evenly spaced
+
+
+def test_a_thousand_runs_sort_and_filter(browser: Any, thousand: Path) -> None:
+    reader = Reader(browser, thousand)
     assert reader.tab.locator("#runs output").text_content() == "1,000 runs"
     reader.tab.locator("#runs thead th", has_text="gap mean").locator("button").click()
     numbers = [float(text.replace("−", "-")) for text in reader.column("gap mean °")]
     assert len(numbers) == 1000 and numbers == sorted(numbers)
-    reader.tab.fill("#search", "sphereface seed=19")
-    assert reader.tab.locator("#runs output").text_content() == "16 of 1,000 runs"
-    assert (
-        "up to 20 configurations; here are 50" in reader.tab.locator("#differences").text_content()
-    )
+    reader.tab.fill("#search", "sphereface seed=4")
+    assert reader.tab.locator("#runs output").text_content() == "66 of 1,000 runs"
+    told = reader.tab.locator("#differences").text_content()
+    assert "up to 20 configurations; here are 200" in told
     reader.close()
 
 

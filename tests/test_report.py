@@ -1,4 +1,3 @@
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_records import write_sweep
 
 from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record
@@ -175,8 +173,8 @@ def test_a_grid_too_large_for_a_page_shows_an_even_choice_and_says_so() -> None:
     records = [run(h, m2=m2 / 100) for h in OWN for m2 in range(1, 41)] + [run("linear")]
     found = configurations(records)
     pages, left_out = layout.place(found, layout.axes(found))
-    assert left_out == "10 of 40 columns"
-    assert [page.col_titles[0] for page in pages] == ["m2 = 0.01", "m2 = 0.23"]
+    assert left_out == "15 of 40 columns"
+    assert [page.col_titles[0] for page in pages] == ["m2 = 0.01", "m2 = 0.15", "m2 = 0.29"]
     assert pages[-1].col_titles[-1] == "m2 = 0.4"
     for page in pages:
         assert page.row_titles == ["linear", "arcface", "cosface", "sphereface"]
@@ -200,9 +198,25 @@ def test_a_third_axis_gets_pages_when_one_would_be_too_small() -> None:
     assert chosen.pages == ["header"]
     pages, left_out = layout.place(few, chosen)
     assert ([page.title for page in pages], left_out) == (
-        ["normface", "sphereface"],
-        "2 of 4 pages",
+        ["normface", "arcface", "cosface", "sphereface"],
+        "",
     )
+    many = [run(h, m2=m2, seed=seed) for h in heads for m2 in margins for seed in range(9)]
+    found = configurations(many, extra=["seed"])
+    pages, left_out = layout.place(found, layout.axes(found))
+    assert [page.title for page in pages] == ["seed = 0", "seed = 4", "seed = 8"]
+    assert left_out == "3 of 9 pages"
+
+
+def test_a_page_leaves_out_what_none_of_its_runs_has() -> None:
+    records = [run(m2=m2, s=s) for m2 in (0.1, 0.2) for s in (8.0, 16.0)]
+    records += [run("cosface", m2=0.5, m3=0.2, s=16.0), run("linear")]
+    found = configurations(records)
+    pages, _ = layout.place(found, layout.axes(found, rows=["header"], cols=["m2"], pages=["s"]))
+    assert [(page.title, page.row_titles, page.col_titles) for page in pages] == [
+        ("s = 8", ["linear", "arcface"], ["m2 = 0.1", "m2 = 0.2"]),
+        ("s = 16", ["linear", "arcface", "cosface"], ["m2 = 0.1", "m2 = 0.2", "m2 = 0.5"]),
+    ]
 
 
 def test_a_wanted_gap_says_nothing_of_a_head_without_margin() -> None:
@@ -395,19 +409,6 @@ def test_pages_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     report.write_report([folder], formats=["png"])
     left = {path.name for path in (folder / "report").iterdir()}
     assert "grid_of_mine.png" in left and not left & {"grid_2.png", "angles_3.svg"}
-
-
-def test_a_thousand_runs(tmp_path: Path) -> None:
-    """Time and memory are the benchmark's: here everything is there, and the page is small."""
-    gaps = [0.5 * step for step in range(1, 67)]
-    made = write_sweep(tmp_path, gaps_deg=gaps, seeds=5, arrays=False, failed=2)
-    assert len(made) == 1000
-    report.write_report([tmp_path], formats=["png"])
-    with open(tmp_path / "report" / "runs.csv") as file:
-        assert len(list(csv.DictReader(file))) == 1000
-    assert len(read_csv(tmp_path / "report" / "summary.csv")) == 2 + 3 * 66
-    assert (tmp_path / "report" / "index.html").stat().st_size < 3e6
-    assert len(list((tmp_path / "report").glob("grid*.png"))) == layout.MOST_PAGES
 
 
 def test_no_rows_make_no_table() -> None:

@@ -13,7 +13,7 @@ from arcmargin.report.labels import words
 MOST_TOGETHER = 30  # cells that stay on one page although three or more keys span them
 MOST_COLS, MOST_ROWS = 5, 6  # of a page
 MOST_IN_LINES = 24  # on a page, where there is one axis only
-MOST_PAGES = 2  # of grid and of angles, a few seconds each; tables and index.html hold everything
+MOST_PICTURES = 60  # on all pages: a few seconds; tables and index.html hold everything
 
 Place = tuple[Any, ...]  # the values of an axis's keys
 
@@ -79,10 +79,12 @@ def place(found: Sequence[Configuration], axes: Axes) -> tuple[list[Page], str]:
         high, wide = 1, MOST_IN_LINES
     elif len(down) * len(across) <= MOST_TOGETHER:
         high = max(MOST_ROWS, len(down))
-    budget = max(1, MOST_PAGES // len(through))
+    pictures = min(len(down), high) * min(len(across), wide)  # of a page
+    most = max(1, MOST_PICTURES // pictures)
+    budget = max(1, most // len(through))
     kept_across = _spread(across, wide * budget)
     budget = max(1, budget // -(-len(kept_across) // wide))
-    kept_down, kept_through = _spread(down, high * budget), _spread(through, MOST_PAGES)
+    kept_down, kept_through = _spread(down, high * budget), _spread(through, most)
     shown = [
         _page(found, axes._replace(rows=rows, cols=cols), which, some_down, some_across)
         for which, some_down, some_across in product(
@@ -124,6 +126,9 @@ def _page(
 ) -> Page:
     rows, cols, pages = axes
     here = [one for one in found if _fits(one, pages, which)]
+    if pages:  # what none of this page's runs has would be empty throughout
+        down = [row for row in down if any(_fits(one, rows, row) for one in here)]
+        across = [col for col in across if any(_at(one, cols) == col for one in here)] or across
     cells = [
         [
             _cell([one for one in here if _fits(one, rows, row) and _fits(one, cols, col)])

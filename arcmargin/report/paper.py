@@ -71,7 +71,7 @@ def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
         if _best(index, one, rows, pairwise)
     }
     columns = "l" * len(table.settings) + "r" * (len(table.metrics) + table.counted)
-    size = "\\small" if len(columns) <= NARROW else "\\scriptsize\\setlength{\\tabcolsep}{3pt}"
+    size = "\\small" if len(columns) <= NARROW else "\\scriptsize\\setlength{\\tabcolsep}{2.5pt}"
     heads = [*table.settings, *(one.title for one in table.metrics)] + ["finished"] * table.counted
     units = [""] * len(table.settings) + [one.unit for one in table.metrics]
     lines = [[escape(head) for head in heads]]

@@ -11,6 +11,9 @@ from arcmargin.report.configurations import SETTINGS, Configuration, setting, va
 from arcmargin.report.metrics import metric_names, number
 from arcmargin.report.statistics import Difference, interval
 
+DIFFERENCE = ["metric", "compared", "first", "second", "seeds", "difference", "difference_ci95"]
+DIFFERENCE += ["p", "p_holm", "larger_than_noise"]
+
 
 def run_rows(records: Iterable[Record], root: Path) -> list[dict[str, Any]]:
     """One row a run; the error's last line, the folder relative to `root`."""
@@ -54,26 +57,28 @@ def difference_rows(
 ) -> list[dict[str, Any]]:
     """One row a comparison; `differences` by what was compared, `names` of the configurations."""
     return [
-        {
-            "metric": one.metric,
-            "compared": compared,
-            "first": names[one.first],
-            "second": names[one.second],
-            "seeds": one.seeds,
-            "difference": one.mean,
-            "difference_ci95": one.half,
-            "p": one.p,
-            "p_holm": one.corrected,
-            "larger_than_noise": one.larger_than_noise,
-        }
+        dict(
+            zip(
+                DIFFERENCE,
+                (
+                    one.metric,
+                    compared,
+                    names[one.first],
+                    names[one.second],
+                    *one[3:],
+                    one.larger_than_noise,
+                ),
+                strict=True,
+            )
+        )
         for compared, every in differences.items()
         for one in every
     ]
 
 
-def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Every column that any row has; None is an empty cell."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str] = ()) -> Path:
+    """`columns`, and every further one that any row has; None is an empty cell."""
+    columns = list(dict.fromkeys([*columns, *(column for row in rows for column in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -26,6 +26,7 @@ from arcmargin.report.metrics import metric_names
 from arcmargin.report.paper import latex, markdown
 from arcmargin.report.statistics import against_baseline, pairwise
 from arcmargin.report.tables import (
+    DIFFERENCE,
     difference_rows,
     last_line,
     run_rows,
@@ -74,7 +75,9 @@ def write_report(
     files = [
         write_csv(run_rows(found.records, Path(folders[0])), out / "runs.csv"),
         write_csv(summary, out / "summary.csv"),
-        write_csv(difference_rows(differences, labels(grouped)), out / "differences.csv"),
+        write_csv(
+            difference_rows(differences, labels(grouped)), out / "differences.csv", DIFFERENCE
+        ),
         write_text(text, out / "summary.md"),
         write_text(latex(summary, differences["every pair"]), out / "summary.tex"),
     ]
