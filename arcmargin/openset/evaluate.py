@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 from arcmargin.openset import bootstrap, tally, verification
 from arcmargin.openset.bootstrap import Interval, Resampling
 from arcmargin.openset.identification import FPIRS, Identification, Searches, identify
+from arcmargin.openset.listed import image_replicates, tallies
 from arcmargin.openset.pairs import Pairs, folds, sampled
 from arcmargin.openset.retrieval import retrieve
 from arcmargin.openset.similarity import unit_rows
 from arcmargin.openset.tally import Tally
 
-RULE_OF_30 = (
-    30  # errors that a rate should rest on: Doddington et al. 2000, Speech Communication 31
-)
+# Errors that a rate should rest on: Doddington et al. 2000, Speech Communication 31.
+RULE_OF_30 = 30
 
 
 class Evaluation(NamedTuple):
@@ -42,6 +42,8 @@ def evaluate(
     result = Evaluation({}, {}, {}, {}, {"images": len(labels)}, [])
     if isinstance(pairs, Pairs):
         _verify_pairs(result, unit, pairs)
+    elif not len(known):
+        result.notes.append("no class is known and no pairs are given: nothing to verify")
     else:
         resampling = Resampling(labels_known)
         if pairs is None:
@@ -88,8 +90,8 @@ def _verify_sampled(
     resampling: Resampling,
 ) -> None:
     pairs = sampled(labels, count)
-    counts, parts = _tallies(unit, pairs)
-    replicates = partial(_sampled_replicates, counts, unit, pairs, resampling=resampling)
+    counts, parts = tallies(unit, pairs)
+    replicates = partial(image_replicates, counts, unit, pairs, resampling=resampling)
     how = f"{len(pairs.same):,} random pairs; {resampling.what} drawn again"
     _verification(result, counts, parts, replicates, how)
 
@@ -99,52 +101,9 @@ def _verify_pairs(result: Evaluation, unit: Float[np.ndarray, "n d"], pairs: Pai
     if pairs.same.all() or not pairs.same.any():
         result.notes.append("the pairs are all of one kind: nothing to verify")
         return
-    counts, parts = _tallies(unit, pairs)
+    counts, parts = tallies(unit, pairs)
     replicates = partial(bootstrap.independent_replicates, counts)
     _verification(result, counts, parts, replicates, "the given pairs; pairs drawn again")
-
-
-def _scores(unit: Float[np.ndarray, "n d"], pairs: Pairs) -> Float[np.ndarray, "p"]:
-    return np.einsum("ij,ij->i", unit[pairs.first], unit[pairs.second])
-
-
-def _tallies(unit: Float[np.ndarray, "n d"], pairs: Pairs) -> tuple[Tally, list[Tally]]:
-    """Of all pairs and of each fold, on the same scores."""
-    scores = _scores(unit, pairs)
-    whole = tally.of_scores(scores, pairs.same)
-    fold = pairs.folds if pairs.folds is not None else _dealt(pairs)
-    place = np.searchsorted(-whole.scores, -scores)
-    parts = []
-    for one in np.unique(fold):
-        kinds = [place[(fold == one) & (pairs.same == same)] for same in (True, False)]
-        parts.append(
-            Tally(whole.scores, *(np.bincount(kind, minlength=len(whole.scores)) for kind in kinds))
-        )
-    return whole, parts
-
-
-def _dealt(pairs: Pairs) -> Int[np.ndarray, "p"]:
-    """Ten folds of pairs where the protocol has none, each with as many of both kinds."""
-    rng = np.random.default_rng(0)
-    fold = np.empty(len(pairs.same), dtype=np.int64)
-    for same in (True, False):
-        rows = rng.permutation(np.flatnonzero(pairs.same == same))
-        fold[rows] = np.arange(len(rows)) % 10
-    return fold
-
-
-def _sampled_replicates(
-    counts: Tally,
-    unit: Float[np.ndarray, "n d"],
-    pairs: Pairs,
-    places: Int[np.ndarray, "c"],
-    resampling: Resampling,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    cell = np.searchsorted(places, np.searchsorted(-counts.scores, -_scores(unit, pairs)))
-    ends = np.zeros((resampling.units, 2, len(places)), dtype=np.float32)
-    for image in (pairs.first, pairs.second):
-        np.add.at(ends, (resampling.unit[image], pairs.same.astype(int), cell), 1)
-    return bootstrap.replicated(ends, resampling)
 
 
 def _verification(
