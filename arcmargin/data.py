@@ -128,6 +128,28 @@ def build(
     )
 
 
+def add_unseen(
+    data: ImageData,
+    images: RawImages,
+    names: Sequence[str] = (),
+    pairs: Pairs | None = None,
+) -> ImageData:
+    """The data set with further images of classes that training has not; those that it has held out
+    already stay, and come first. A negative label: unknown. `pairs` counts rows of `images`."""
+    held_out = data.unseen
+    mean, std = data.mean.numpy(), data.std.numpy()
+    before, known = (len(held_out), len(data.unseen_names)) if held_out else (0, 0)
+    labels = np.where(images.labels < 0, images.labels, images.labels + known)
+    unseen = _normalised(RawImages(images.pixels, labels), mean, std)
+    if held_out:
+        unseen = Split(
+            torch.cat([held_out.images, unseen.images]), torch.cat([held_out.labels, unseen.labels])
+        )
+    if pairs is not None:
+        pairs = pairs._replace(first=pairs.first + before, second=pairs.second + before)
+    return replace(data, unseen=unseen, unseen_names=(*data.unseen_names, *names), pairs=pairs)
+
+
 def _kept_classes(classes: int | Sequence[int] | None, names: Sequence[str]) -> list[int]:
     total = len(names)
     kept = list(range(classes if isinstance(classes, int) else total))

@@ -71,7 +71,8 @@ class Schema:
     batch_size: int = 128
     header_lr: float = 1.0
     evaluate: str = "last"
-    verification_pairs: int | None = None
+    verification_pairs: int | str | None = None
+    on_bad_image: str = "stop"
     resume: str | None = None
     threads: int | None = None
     data_dir: str = "data"
@@ -168,7 +169,7 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
             seed=cfg.seed,
             folder=folder,
             evaluate=cfg.evaluate,
-            verification_pairs=cfg.verification_pairs,
+            verification_pairs=_pair_count(cfg),
             logger=tracker,
             watch=tracker.watch if tracker else None,
             resume=_checkpoint(cfg.resume, folder),
@@ -207,6 +208,10 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = instantiate(cfg.dataset, _convert_="all")
+    if isinstance(pairs := cfg.verification_pairs, str):
+        from arcmargin.sources import add_pairs
+
+        data = add_pairs(data, pairs, data_dir=cfg.data_dir, on_bad_image=cfg.on_bad_image)
     _match_margins(cfg, data.num_classes)
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
@@ -221,6 +226,11 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record
+
+
+def _pair_count(cfg: DictConfig) -> int | None:
+    """How many pairs to draw; a list of pairs has become part of the data."""
+    return None if isinstance(cfg.verification_pairs, str) else cfg.verification_pairs
 
 
 def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
