@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from arcmargin.openset.tally import Tally, rates
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
-ROC_FARS = np.logspace(-5, 0, 101)  # where curves are kept, 20 points a decade
+ROC_FARS = np.logspace(-5, 0, 51)  # where curves are kept, 10 points a decade
 
 
 class Threshold(NamedTuple):
