@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from arcmargin.errors import UserError
 from arcmargin.openset.pairs import Pairs
@@ -294,26 +293,3 @@ class Batches:
         order = torch.randperm(len(self.split), generator=generator).to(labels.device)
         for index in order.split(self.batch_size)[: len(self)]:
             yield images[index], labels[index]
-
-
-class RandomShift(nn.Module):
-    """Shifts each image by up to `pixels` in both directions; what enters is the image's own edge.
-
-    (n, c, h, w) -> (n, c, h, w). Does nothing in evaluation.
-    """
-
-    def __init__(self, pixels: int) -> None:
-        super().__init__()
-        if pixels < 0:
-            raise UserError(f"augment.pixels must be 0 or more, got {pixels}")
-        self.pixels = pixels
-
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        if not self.training or self.pixels == 0:
-            return images
-        n, _, height, width = images.shape
-        padded = F.pad(images, [self.pixels] * 4, mode="replicate")
-        # Every shifted copy is a view; one gather picks a view for each image.
-        views = padded.unfold(2, height, 1).unfold(3, width, 1)
-        dy, dx = torch.randint(0, 2 * self.pixels + 1, (2, n), device=images.device)
-        return views[torch.arange(n, device=images.device), :, dy, dx]

@@ -59,8 +59,9 @@ def read_list(path: str, data_dir: str = "data") -> PairList:
 def readable_pairs(listed: PairList, readable: Bool[np.ndarray, "m"]) -> Pairs:
     """The labelled pairs of which both images could be read."""
     usable = readable[listed.first] & readable[listed.second]
-    columns = (listed.first, listed.second, listed.same, listed.folds)
-    return Pairs(*(None if column is None else column[usable] for column in columns))
+    same = np.asarray(listed.same)[usable]
+    folds = None if listed.folds is None else listed.folds[usable]
+    return Pairs(listed.first[usable], listed.second[usable], same, folds)
 
 
 def of_files(
