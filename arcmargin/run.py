@@ -176,6 +176,7 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
         )
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
         record.curves = outcome.curves
+        record.extra["checkpoint"] = f"{cfg.evaluate}.ckpt"
         record.extra["score"] = outcome.curves["val_accuracy"][-1]
         for note in results.note_unseen(record, outcome):
             log.warning("%s", note)
@@ -222,10 +223,23 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
         schedule=instantiate(cfg.schedule),
         augment=instantiate(cfg.augment),
         header_lr=cfg.header_lr,
+        description=_description(cfg, data),
     )
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record
+
+
+def _description(cfg: DictConfig, data: Any) -> dict[str, Any]:
+    """What it takes to use a checkpoint: the backbone's settings and how images are prepared."""
+    backbone: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
+    return {
+        "backbone": {k: v for k, v in backbone.items() if k not in ("weights", "frozen")},
+        "embedding_dim": cfg.embedding_dim.size,
+        "image_shape": list(data.image_shape),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
 
 
 def _pair_count(cfg: DictConfig) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 from arcmargin.data import ImageData, RawImages, add_unseen, build
 from arcmargin.errors import UserError
 from arcmargin.sources.reading import check_format, list_images, read_images
-from arcmargin.sources.verification import PairList, of_files, readable_pairs
+from arcmargin.sources.verification import PairList, of_files
 
 
 def lfw(
@@ -62,7 +62,7 @@ def lfw(
     names = sorted(compared)
     persons = np.array([names.index(file.parent.name) for file in files])
     persons[~faces.readable] = -1
-    pairs = readable_pairs(listed, faces.readable)
+    pairs = listed.among(faces.readable).labelled()
     return add_unseen(data, RawImages(faces.pixels, persons), names, pairs)
 
 

@@ -27,16 +27,27 @@ class PairList(NamedTuple):
     same: Bool[np.ndarray, "n"] | None  # None where the list does not say
     folds: Int[np.ndarray, "n"] | None = None
 
+    def among(self, readable: Bool[np.ndarray, "m"]) -> "PairList":
+        """The pairs of which both images could be read."""
+        usable = readable[self.first] & readable[self.second]
+        same = None if self.same is None else self.same[usable]
+        folds = None if self.folds is None else self.folds[usable]
+        return PairList(self.images, self.first[usable], self.second[usable], same, folds)
+
+    def labelled(self) -> Pairs:
+        if self.same is None:
+            raise UserError("the list of pairs has no label column: which show the same class?")
+        return Pairs(self.first, self.second, self.same, self.folds)
+
 
 def add_pairs(
     data: ImageData, path: str, *, data_dir: str = "data", on_bad_image: str = "stop"
 ) -> ImageData:
     """The data set with the pairs of a list to verify, prepared as its own images are."""
     listed = read_list(path, data_dir)
-    if listed.same is None:
-        raise UserError(f"'{path}' has no label column: which pairs show the same class?")
+    listed.labelled()  # before images are read
     images = read_images(listed.images, data.image_shape, what=path, on_bad_image=on_bad_image)
-    pairs = readable_pairs(listed, images.readable)
+    pairs = listed.among(images.readable).labelled()
     unknown = np.full(len(images.pixels), -1, dtype=np.int64)
     return add_unseen(data, RawImages(images.pixels, unknown), pairs=pairs)
 
@@ -54,14 +65,6 @@ def read_list(path: str, data_dir: str = "data") -> PairList:
         first = np.arange(0, len(images), 2)
         return PairList(images, first, first + 1, np.array(same))
     return _read_csv(Path(path))
-
-
-def readable_pairs(listed: PairList, readable: Bool[np.ndarray, "m"]) -> Pairs:
-    """The labelled pairs of which both images could be read."""
-    usable = readable[listed.first] & readable[listed.second]
-    same = np.asarray(listed.same)[usable]
-    folds = None if listed.folds is None else listed.folds[usable]
-    return Pairs(listed.first[usable], listed.second[usable], same, folds)
 
 
 def of_files(
