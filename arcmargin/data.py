@@ -44,6 +44,7 @@ class ImageData:
     )
     unseen_names: tuple[str, ...] = ()
     pairs: Pairs | None = None  # of unseen images, by row, where a protocol lists what to compare
+    pictures: bool = True  # False: the images are features that a frozen body made of them
 
     @property
     def num_classes(self) -> int:

@@ -6,6 +6,7 @@
 torch and Lightning are imported inside the task: --help and a typo answer at once.
 """
 
+import atexit
 import gc
 import logging
 import math
@@ -144,7 +145,8 @@ def _task(cfg: DictConfig) -> float:
         log.error("%s failed: %s", failed.name, failed.error)
         return math.nan
     finally:
-        gc.collect()  # a trainer and its callbacks are cycles that would keep the job's images
+        if multirun:
+            _free_job()
 
 
 def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
@@ -200,6 +202,7 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     """Data, module and the record to be; what the user got wrong comes out here."""
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
+    _load_libraries(wandb=cfg.logger is not None)
     import pytorch_lightning as pl
     import torch
 
@@ -225,9 +228,24 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
         header_lr=cfg.header_lr,
         description=_description(cfg, data),
     )
+    if cfg.backbone.get("frozen"):
+        data = _frozen(data, module)
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record
+
+
+def _frozen(data: Any, module: Any) -> Any:
+    """The data set as the frozen body sees it: once for all runs with these weights and images."""
+    from torch.nn import Identity
+
+    from arcmargin.features import with_features
+
+    if not isinstance(module.augment, Identity):
+        raise UserError(
+            "backbone.frozen=true computes features once: images cannot be augmented; set augment=none"
+        )
+    return with_features(data, module.backbone, Path("outputs/features"))
 
 
 def _description(cfg: DictConfig, data: Any) -> dict[str, Any]:
@@ -245,6 +263,26 @@ def _description(cfg: DictConfig, data: Any) -> dict[str, Any]:
 def _pair_count(cfg: DictConfig) -> int | None:
     """How many pairs to draw; a list of pairs has become part of the data."""
     return None if isinstance(cfg.verification_pairs, str) else cfg.verification_pairs
+
+
+def _load_libraries(*, wandb: bool) -> None:
+    """With the collector off: nothing that an import makes is garbage, yet Python would spend a
+    quarter of the time looking for some."""
+    gc.disable()
+    try:
+        if wandb:
+            import arcmargin.tracking.start  # noqa: F401
+        import pytorch_lightning  # noqa: F401
+    finally:
+        gc.enable()
+
+
+def _free_job() -> None:
+    """A trainer and its callbacks are cycles, which would keep the images of a finished job."""
+    gc.collect()
+    if not gc.get_freeze_count():  # what is left are libraries: not to be looked through again
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # they want to tidy up after themselves
 
 
 def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:

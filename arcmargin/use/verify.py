@@ -122,7 +122,9 @@ def _say(
         print(f"  {len(cosines):,} pairs, {accepted:,} of them accepted as the same")
         return
     for row in range(len(cosines)):
-        first, second = (_name(listed.images, side[row]) for side in (listed.first, listed.second))
+        first, second = (
+            _name(listed.images, int(side[row])) for side in (listed.first, listed.second)
+        )
         verdict = "same" if cosines[row] >= threshold.cosine else "different"
         print(f"  {cosines[row]:7.4f}  {verdict:<9}  {first}  {second}")
 
@@ -153,7 +155,7 @@ def _write(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["first", "second", "cosine", "verdict", "label"])
     for row, cosine in enumerate(cosines):
-        names = [_name(listed.images, side[row]) for side in (listed.first, listed.second)]
+        names = [_name(listed.images, int(side[row])) for side in (listed.first, listed.second)]
         verdict = "same" if cosine >= threshold.cosine else "different"
         label = "" if listed.same is None else int(listed.same[row])
         writer.writerow([*names, f"{cosine:.6f}", verdict, label])
