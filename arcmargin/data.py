@@ -170,14 +170,14 @@ def _unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> li
     by name."""
     if unseen is None:
         return []
+    if isinstance(unseen, str | bool) or not _sensible(unseen):
+        raise UserError(
+            "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
+            f"classes, got {unseen}"
+        )
     if isinstance(unseen, int | float):
         count = unseen if isinstance(unseen, int) else round(unseen * len(kept))
-        if not (isinstance(unseen, int) or 0 < unseen < 1) or count < 0:
-            raise UserError(
-                "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
-                f"classes, got {unseen}"
-            )
-        chosen = kept[max(len(kept) - count, 0) :]
+        chosen = kept[max(len(kept) - int(count), 0) :]
     else:
         chosen = [_class_number(one, kept, names) for one in unseen]
     for what, count, why in (
@@ -187,6 +187,12 @@ def _unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> li
         if count < 2:
             raise UserError(f"dataset.unseen={unseen} leaves {count} class(es) {what}; {why}")
     return chosen
+
+
+def _sensible(unseen: int | float | Sequence[int | str]) -> bool:
+    return not isinstance(unseen, int | float) or (
+        unseen >= 0 if isinstance(unseen, int) else 0 < unseen < 1
+    )
 
 
 def _class_number(one: int | str, kept: list[int], names: Sequence[str]) -> int:

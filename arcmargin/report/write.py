@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from arcmargin.errors import UserError
 from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
-from arcmargin.report import figures, interactive
+from arcmargin.report import figures, heatmap, interactive, roc
 from arcmargin.report.layout import axes, constants, place
 from arcmargin.report.tables import (
     SETTINGS,
@@ -71,9 +71,23 @@ def write_report(
         angles = name == "angles"
         figure = figures.grid(cells, row_titles, col_titles, title=title, angles=angles)
         files += [figures.save(figure, out / f"{name}.{suffix}") for suffix in formats]
+    files += _open_set(grouped, formats, out)
     files += _side_by_side(shown, out)
     repeats = len(found.records) - sum(len(one.records) for one in grouped)
     return Report(files, found, repeats, markdown)
+
+
+def _open_set(found: Sequence[Configuration], formats: Sequence[str], out: Path) -> list[Path]:
+    """roc.png where there are unseen classes; heatmap.png where s and a margin vary."""
+    curves = roc.figure(found)
+    pictures = {"roc": curves} if curves else {}
+    for page, picture in enumerate(heatmap.figures(found), 1):
+        pictures[f"heatmap_{page}" if page > 1 else "heatmap"] = picture
+    return [
+        figures.save(picture, out / f"{name}.{suffix}")
+        for name, picture in pictures.items()
+        for suffix in formats
+    ]
 
 
 def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
