@@ -1,9 +1,7 @@
 """embed, verify and export on one small run on images of one's own."""
 
-import contextlib
 import csv
 import json
-import os
 import shutil
 
 import numpy as np
@@ -18,9 +16,27 @@ from arcmargin.use import embed, export, verify
 from arcmargin.use.trained import load
 
 
+def run(folder, *arguments):
+    """The command line in this process; its exit code."""
+    settings = [
+        *("dataset=folder", "dataset.path=photos", "dataset.image_size=8", "dataset.channels=3"),
+        *("embedding_dim=4", "epochs=2", "logger=none", "threads=1"),
+        *("backbone.width=4", "backbone.hidden=8"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HYDRA_FULL_ERROR", "")  # the command line sets it; put back afterwards
+        patch.setattr("sys.argv", ["arcmargin", *settings, *arguments])
+        try:
+            train()
+        except SystemExit as error:
+            return error.code
+    return 0
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """photos/: four classes, one a shade each; run/: trained on two of them, verified on the others."""
+    """photos/: four classes, a shade each; run/: trained on two of them, verified on the others."""
     folder = tmp_path_factory.mktemp("use")
     rng = np.random.default_rng(0)
     for name, shade in (("a", 40), ("b", 90), ("c", 150), ("d", 220)):
@@ -28,23 +44,7 @@ def work(tmp_path_factory):
         for i in range(12):
             pixels = (shade + rng.integers(-30, 30, (8, 8, 3))).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / name / f"{i:02}.png")
-    arguments = [
-        *("dataset=folder", f"dataset.path={folder / 'photos'}", "dataset.image_size=8"),
-        *(
-            "dataset.channels=3",
-            "dataset.unseen=[c,d]",
-            "embedding_dim=4",
-            "epochs=2",
-            "logger=none",
-        ),
-        *("threads=1", f"hydra.run.dir={folder / 'run'}", "backbone.width=4", "backbone.hidden=8"),
-    ]
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
-        patch.chdir(folder)
-        patch.setenv("HYDRA_FULL_ERROR", "1")
-        patch.setattr("sys.argv", ["arcmargin", *arguments])
-        train()
-    os.environ.pop("HYDRA_FULL_ERROR", None)
+    assert run(folder, "dataset.unseen=[c,d]", "hydra.run.dir=run") == 0
     return folder
 
 
@@ -123,6 +123,32 @@ def test_a_threshold_that_nobody_has_measured_is_not_made_up(here, capsys):
     assert "no threshold is known" in capsys.readouterr().err
     assert verify.main(["run", "nothing.png", "photos/c/00.png"]) == 2
     assert "no image 'nothing.png'" in capsys.readouterr().err
+
+
+def test_a_run_verifies_a_list_of_pairs(here, capsys):
+    text = "".join(
+        f"photos/a/{i:02}.png,photos/{'a' if i % 2 else 'd'}/11.png,{i % 2}\n" for i in range(11)
+    )
+    (here / "few.csv").write_text(text)
+    assert run(here, "verification_pairs=few.csv", "hydra.run.dir=paired") == 0
+    record = Record.read("paired")
+    assert record.extra["unseen"]["genuine_pairs"] == 5
+    assert record.extra["unseen"]["impostor_pairs"] == 6
+    embedded = Unseen.load("paired").embeddings
+    unit = embedded / np.linalg.norm(embedded, axis=1, keepdims=True)
+    cosines = unit @ unit[[1, 3]].T  # the files in the order of the list: a/00, d/11, a/01, a/11, …
+    firsts = [0, 2, *range(4, 13)]
+    scores = [cosines[row, number % 2] for number, row in enumerate(firsts)]
+    auc = np.mean([a > b for a in scores[1::2] for b in scores[0::2]])
+    assert record.metrics["verification_auc"] == pytest.approx(auc)
+
+
+def test_missing_images_of_a_list_stop_a_run_before_it_trains(here, capsys):
+    (here / "gone.csv").write_text("photos/a/00.png,photos/a/70.png,1\nphotos/a/01.png,x.png,0\n")
+    assert run(here, "verification_pairs=gone.csv", "hydra.run.dir=gone") == 2
+    said = capsys.readouterr().err
+    assert "photos/a/70.png', 'x.png'" in said and "epoch" not in said
+    assert not (here / "gone").exists()
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
