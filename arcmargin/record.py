@@ -61,6 +61,7 @@ class Record:
         default_factory=dict
     )  # a later writer's keys, kept as they came
     folder: Path | None = None  # where the file is; not part of it
+    sweep: str = ""  # what a report calls the sweep it belongs to; not part of it
 
     @property
     def finished(self) -> bool:
@@ -76,7 +77,7 @@ class Record:
         """Write folder/record.json; NaN and infinity become null."""
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         content |= content.pop("unknown")
-        del content["folder"]
+        del content["folder"], content["sweep"]
         text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
         path = Path(folder) / RECORD_FILE
         write_whole(path, lambda file: file.write(text.encode()))
@@ -113,7 +114,7 @@ def _kinds(annotation: Any) -> tuple[type, ...]:
 _KINDS = {
     f.name: _kinds(f.type)
     for f in dataclasses.fields(Record)
-    if f.name not in ("unknown", "folder")
+    if f.name not in ("unknown", "folder", "sweep")
 }
 
 

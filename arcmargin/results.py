@@ -43,7 +43,7 @@ def new_record(
         overrides=list(overrides),
         versions=versions(),
         git_commit=git_commit(),
-        extra={"takes": taken},
+        extra={"takes": taken, "matched": config.get("matched")},
     )
 
 

@@ -389,4 +389,7 @@ def test_an_embedding_without_direction_counts_against():
 def test_pairs_of_one_kind_are_said():
     unit, _ = clusters(20, 2)
     pairs = Pairs(np.arange(10), np.arange(10, 20), np.ones(10, dtype=bool))
-    assert "all of one kind" in evaluate(unit, np.full(20, -1), pairs).notes[0]
+    unknown = np.full(20, -1)
+    assert "all of one kind" in evaluate(unit, unknown, pairs).notes[0]
+    assert "nothing to verify" in evaluate(unit, unknown).notes[0]
+    assert "no impostor pair" in evaluate(unit, np.zeros(20, dtype=int)).notes[0]

@@ -21,7 +21,8 @@ from arcmargin.openset.evaluate import evaluate
 from arcmargin.openset.pairs import Pairs, sampled
 from arcmargin.record import Embeddings, Record, Unseen, find_records
 from arcmargin.report import heatmap, roc
-from arcmargin.report.tables import configurations, run_rows
+from arcmargin.report.configurations import configurations
+from arcmargin.report.tables import run_rows
 from arcmargin.sources import digits, torchvision_images
 from arcmargin.tracking import media
 from arcmargin.training import train

@@ -42,6 +42,8 @@ def evaluate(
     result = Evaluation({}, {}, {}, {}, {"images": len(labels)}, [])
     if isinstance(pairs, Pairs):
         _verify_pairs(result, unit, pairs)
+    elif not len(known):
+        result.notes.append("no class is known and no pairs are given: nothing to verify")
     else:
         resampling = Resampling(labels_known)
         if pairs is None:

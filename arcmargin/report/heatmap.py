@@ -8,8 +8,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from arcmargin.report.configurations import Configuration
 from arcmargin.report.marks import INK
-from arcmargin.report.tables import Configuration
 
 WIDTH, ROW = 9.0, 2.9  # inches
 MOST_ROWS = 4  # on a page
@@ -90,6 +90,6 @@ def _heat(ax: Axes, metric: str, margin: str, cells: Cells) -> None:
     ax.set_xticks(range(len(scales)), [f"{s:g}" for s in scales])
     ax.set_yticks(range(len(margins)), [f"{m:.3g}" for m in margins])
     ax.set_xlabel("s", fontsize=8, labelpad=1)
-    ax.set_ylabel(margin, fontsize=8, labelpad=1)
+    ax.set_ylabel(margin, fontsize=8, labelpad=5)
     ax.tick_params(labelsize=8, length=0)
     ax.spines[:].set_visible(False)

@@ -1,6 +1,5 @@
 """ROC curves of unseen classes, all heads in one picture: FAR on a logarithmic axis, mean over seeds."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from arcmargin.record import Record
+from arcmargin.report.configurations import Configuration
+from arcmargin.report.labels import labels
 from arcmargin.report.marks import COLOURS, FAINT, INK
-from arcmargin.report.tables import Configuration
 
 WIDTH, PANEL = 9.0, 4.3  # inches; a panel with its legend beside it
 MOST_LINES = 20  # in one panel
+MOST_BANDS = 8  # more would be mud; the legend has every spread all the same
 READ_AT = 1e-3  # the FAR that the legend quotes and sorts by, or the lowest known one above it
 STYLES = ("-", (0, (4, 1.5)))
 PANELS = ("dataset", "embedding_dim")
@@ -45,15 +46,15 @@ def figure(found: Sequence[Configuration]) -> Figure | None:
     figure = Figure(figsize=(WIDTH, height))
     for row, (place, members) in enumerate(sorted(panels.items())):
         bottom = (height - PANEL * (row + 1) + 0.35) / height
-        ax = figure.add_axes((0.07, bottom, 0.62, (PANEL - 0.75) / height))
-        _draw(ax, [_curve(one, label) for one, label in _labelled(members)])
-        names = {
-            record.dataset: len(record.class_names) for one in members for record in one.records
-        }
+        lines = _names(members)
+        width = 0.62 if max(map(len, lines)) < 22 else 0.53  # the rest is the legend's
+        ax = figure.add_axes((0.07, bottom, width, (PANEL - 0.75) / height))
+        _draw(ax, [_curve(*one) for one in zip(members, lines, strict=True)])
         dataset, dim = place
+        seen = len(members[0].records[0].class_names)
         several = max(len(one.finished) for one in members) > 1
-        over = " · mean over seeds, band: ± sd" if several else ""
-        title = f"{dataset}, {dim}-D: classes not among the {names[dataset]} of training{over}"
+        over = " · mean ± sd over seeds" if several else ""
+        title = f"{dataset}, {dim}-D: classes not among the {seen} of training{over}"
         ax.set_title(title, fontsize=9.5, color=INK)
     return figure
 
@@ -73,25 +74,10 @@ def _curve(one: Configuration, label: str) -> Curve:
     return Curve(label, far, tar)
 
 
-def _labelled(found: Sequence[Configuration]) -> list[tuple[Configuration, str]]:
-    """With each, what tells it from the others of its panel."""
-    varying = [
-        key
-        for key in found[0].settings
-        if key not in ("header", *PANELS)
-        and len({json.dumps(one.settings[key]) for one in found} - {"null"}) > 1
-    ]
-    several = len({one.settings["header"] for one in found}) < len(found)
-    labels = []
-    for one in found:
-        told = [key for key in varying if several and one.settings[key] is not None]
-        words = [f"{key}={_short(one.settings[key])}" for key in told]
-        labels.append(" ".join([one.settings["header"], *words]))
-    return list(zip(found, labels, strict=True))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _names(found: Sequence[Configuration]) -> list[str]:
+    """The headers, where these tell the lines apart."""
+    headers = [one.settings["header"] for one in found]
+    return headers if len(set(headers)) == len(found) else labels(found)
 
 
 def _draw(ax: Axes, curves: list[Curve]) -> None:
@@ -104,12 +90,13 @@ def _draw(ax: Axes, curves: list[Curve]) -> None:
     for place, index in enumerate(sorted(shown)):
         curve, mean = curves[index], means[index]
         colour, style = COLOURS[place % len(COLOURS)], STYLES[place // len(COLOURS) % 2]
-        label = f"{curve.label}  {100 * mean[at]:.1f}"
+        sd = np.std(curve.tar, axis=0, ddof=1) if len(curve.tar) > 1 else None
+        value = f"{100 * mean[at]:.1f}" + ("" if sd is None else f" ± {100 * sd[at]:.1f}")
+        label = f"{value}  {curve.label}"
         ax.plot(curve.far, 100 * mean, color=colour, ls=style, lw=1.2, label=label)
-        if len(curve.tar) > 1:
-            sd = np.std(curve.tar, axis=0, ddof=1)
+        if sd is not None and len(shown) <= MOST_BANDS:
             edges = 100 * (mean - sd).clip(0), 100 * (mean + sd).clip(max=1)
-            ax.fill_between(curve.far, *edges, color=colour, alpha=0.1, lw=0)
+            ax.fill_between(curve.far, *edges, color=colour, alpha=0.15, lw=0)
     ax.set_xscale("log")
     ax.set(xlim=(far[known[0]], 1), ylim=(0, 100))
     ax.set_xlabel("false accept rate", fontsize=8, color=INK, labelpad=1)
@@ -134,8 +121,9 @@ def _legend(ax: Axes, title: str, curves: list[Curve], order: list[int]) -> None
         [labels[i] for i in ranked],
         title=title,
         title_fontsize=8,
-        fontsize=8 if len(ranked) <= 14 else 7.5,
+        fontsize=7.5,
         loc="center left",
+        alignment="left",
         bbox_to_anchor=(1.01, 0.5),
         frameon=False,
         labelspacing=0.35,
