@@ -180,8 +180,10 @@ def test_pairs_join_the_data_set_after_the_classes_held_out(photos, tmp_path):
     both = sources.add_pairs(data, path)
     assert both.unseen.labels.tolist() == [0, 0, 0, 1, 1, -1, -1, -1]
     for paired in (alone, both):
-        found = [pixels_of(paired, paired.unseen, row) for row in paired.pairs.second]
-        for name, pixels in zip(("cat/1.png", "cat/0.png"), found, strict=True):
+        rows = [*paired.pairs.first, *paired.pairs.second]
+        found = [pixels_of(paired, paired.unseen, row) for row in rows]
+        names = ("cat/0.png", "dog/0.png", "cat/1.png", "cat/0.png")
+        for name, pixels in zip(names, found, strict=True):
             assert np.array_equal(pixels, np.asarray(Image.open(tmp_path / "photos" / name)))
 
 
