@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from arcmargin.errors import UserError
 from arcmargin.openset.pairs import Pairs
@@ -45,6 +44,7 @@ class ImageData:
     )
     unseen_names: tuple[str, ...] = ()
     pairs: Pairs | None = None  # of unseen images, by row, where a protocol lists what to compare
+    pictures: bool = True  # False: the images are features that a frozen body made of them
 
     @property
     def num_classes(self) -> int:
@@ -126,6 +126,28 @@ def build(
         unseen=_normalised(strangers, mean, std) if strangers else None,
         unseen_names=tuple(class_names[i] for i in held_out),
     )
+
+
+def add_unseen(
+    data: ImageData,
+    images: RawImages,
+    names: Sequence[str] = (),
+    pairs: Pairs | None = None,
+) -> ImageData:
+    """The data set with further images of classes that training has not; those that it has held out
+    already stay, and come first. A negative label: unknown. `pairs` counts rows of `images`."""
+    held_out = data.unseen
+    mean, std = data.mean.numpy(), data.std.numpy()
+    before, known = (len(held_out), len(data.unseen_names)) if held_out else (0, 0)
+    labels = np.where(images.labels < 0, images.labels, images.labels + known)
+    unseen = _normalised(RawImages(images.pixels, labels), mean, std)
+    if held_out:
+        unseen = Split(
+            torch.cat([held_out.images, unseen.images]), torch.cat([held_out.labels, unseen.labels])
+        )
+    if pairs is not None:
+        pairs = pairs._replace(first=pairs.first + before, second=pairs.second + before)
+    return replace(data, unseen=unseen, unseen_names=(*data.unseen_names, *names), pairs=pairs)
 
 
 def _kept_classes(classes: int | Sequence[int] | None, names: Sequence[str]) -> list[int]:
@@ -278,26 +300,3 @@ class Batches:
         order = torch.randperm(len(self.split), generator=generator).to(labels.device)
         for index in order.split(self.batch_size)[: len(self)]:
             yield images[index], labels[index]
-
-
-class RandomShift(nn.Module):
-    """Shifts each image by up to `pixels` in both directions; what enters is the image's own edge.
-
-    (n, c, h, w) -> (n, c, h, w). Does nothing in evaluation.
-    """
-
-    def __init__(self, pixels: int) -> None:
-        super().__init__()
-        if pixels < 0:
-            raise UserError(f"augment.pixels must be 0 or more, got {pixels}")
-        self.pixels = pixels
-
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        if not self.training or self.pixels == 0:
-            return images
-        n, _, height, width = images.shape
-        padded = F.pad(images, [self.pixels] * 4, mode="replicate")
-        # Every shifted copy is a view; one gather picks a view for each image.
-        views = padded.unfold(2, height, 1).unfold(3, width, 1)
-        dy, dx = torch.randint(0, 2 * self.pixels + 1, (2, n), device=images.device)
-        return views[torch.arange(n, device=images.device), :, dy, dx]

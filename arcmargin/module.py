@@ -24,7 +24,8 @@ class TrainingDiverged(UserError):
 class MarginModule(pl.LightningModule):
     """Trains backbone and header together on the header's own loss.
 
-    `header_lr` multiplies the optimizer's rate for the header's parameters.
+    `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
+    each checkpoint as it is: plain values that say how the backbone is built and images are prepared.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class MarginModule(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler],
         augment: nn.Module | None = None,
         header_lr: float = 1.0,
+        description: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if header_lr < 0:
@@ -48,6 +50,7 @@ class MarginModule(pl.LightningModule):
         self._optimizer = optimizer
         self._schedule = schedule
         self._header_lr = header_lr
+        self._description = description
         self._total_steps = 1
         # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
         self._loss_sum: Tensor | float = 0.0
@@ -108,6 +111,7 @@ class MarginModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self.curves
+        checkpoint["arcmargin"] = self._description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = checkpoint["curves"]

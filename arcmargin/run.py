@@ -7,7 +7,6 @@ torch and Lightning are imported inside the task: --help and a typo answer at on
 """
 
 import atexit
-import functools
 import gc
 import logging
 import math
@@ -77,7 +76,8 @@ class Schema:
     batch_size: int = 128
     header_lr: float = 1.0
     evaluate: str = "last"
-    verification_pairs: int | None = None
+    verification_pairs: int | str | None = None
+    on_bad_image: str = "stop"
     resume: str | None = None
     threads: int | None = None
     data_dir: str = "data"
@@ -189,18 +189,11 @@ def _job(cfg: DictConfig, folder: Path) -> float:
 
 
 def _let_go() -> None:
-    """A trainer and its callbacks are cycles that would keep a job's images.
-
-    What the libraries brought stays: to look through that takes longer than a small job.
-    """
+    """A trainer and its callbacks are cycles, which would keep the images of a finished job."""
     gc.collect()
-    _keep_libraries()
-
-
-@functools.cache
-def _keep_libraries() -> None:
-    gc.freeze()
-    atexit.register(gc.unfreeze)  # or some of them would complain of leaks at the end
+    if not gc.get_freeze_count():  # what is left are libraries: not to be looked through again
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # they want to tidy up after themselves
 
 
 def run(
@@ -234,7 +227,7 @@ def run(
             seed=cfg.seed,
             folder=folder,
             evaluate=cfg.evaluate,
-            verification_pairs=cfg.verification_pairs,
+            verification_pairs=_pair_count(cfg),
             logger=tracker,
             watch=tracker.watch if tracker else None,
             report=report,
@@ -242,6 +235,7 @@ def run(
         )
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
         record.curves = outcome.curves
+        record.extra["checkpoint"] = f"{cfg.evaluate}.ckpt"
         record.extra["score"] = outcome.curves["val_accuracy"][-1]
         for note in results.note_unseen(record, outcome):
             log.warning("%s", note)
@@ -265,6 +259,7 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     """Data, module and the record to be; what the user got wrong comes out here."""
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
+    _load_libraries(wandb=cfg.logger is not None)
     import pytorch_lightning as pl
     import torch
 
@@ -274,6 +269,10 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     if threads := cfg.threads or _threads_of_job():
         torch.set_num_threads(threads)
     data = instantiate(cfg.dataset, _convert_="all")
+    if isinstance(pairs := cfg.verification_pairs, str):
+        from arcmargin.sources import add_pairs
+
+        data = add_pairs(data, pairs, data_dir=cfg.data_dir, on_bad_image=cfg.on_bad_image)
     _match_margins(cfg, data.num_classes)
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
@@ -284,7 +283,10 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
         schedule=instantiate(cfg.schedule),
         augment=instantiate(cfg.augment),
         header_lr=cfg.header_lr,
+        description=_description(cfg, data),
     )
+    if cfg.backbone.get("frozen"):
+        data = _frozen(data, module)
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record
@@ -295,6 +297,48 @@ def _threads_of_job() -> int | None:
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN
     return threads_per_job(hydra_config.launcher) if multirun else None
+
+
+def _frozen(data: Any, module: Any) -> Any:
+    """The data set as the frozen body sees it: once for all runs with these weights and images."""
+    from torch.nn import Identity
+
+    from arcmargin.features import with_features
+
+    if not isinstance(module.augment, Identity):
+        raise UserError(
+            "backbone.frozen=true computes features once: images cannot be augmented; set augment=none"
+        )
+    return with_features(data, module.backbone, Path("outputs/features"))
+
+
+def _description(cfg: DictConfig, data: Any) -> dict[str, Any]:
+    """What it takes to use a checkpoint: the backbone's settings and how images are prepared."""
+    backbone: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
+    return {
+        "backbone": {k: v for k, v in backbone.items() if k not in ("weights", "frozen")},
+        "embedding_dim": cfg.embedding_dim.size,
+        "image_shape": list(data.image_shape),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+
+
+def _pair_count(cfg: DictConfig) -> int | None:
+    """How many pairs to draw; a list of pairs has become part of the data."""
+    return None if isinstance(cfg.verification_pairs, str) else cfg.verification_pairs
+
+
+def _load_libraries(*, wandb: bool) -> None:
+    """With the collector off: nothing that an import makes is garbage, yet Python would spend a
+    quarter of the time looking for some."""
+    gc.disable()
+    try:
+        if wandb:
+            import arcmargin.tracking.start  # noqa: F401
+        import pytorch_lightning  # noqa: F401
+    finally:
+        gc.enable()
 
 
 def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:

@@ -78,10 +78,11 @@ class SnapshotTaker(Callback):
         split = self.data.test
         index = self.index.to(split.labels.device)
         images = split.images[index]
+        shown = self.data.pictures and images.numel() <= THUMBNAIL_PIXELS
         return Snapshots(
             epochs=np.asarray(self.epochs),
             embeddings=torch.stack(self.embeddings).numpy(),
             labels=split.labels[index].cpu().numpy(),
             centres=torch.stack(self.centres).numpy(),
-            thumbnails=self.data.thumbnails(images) if images.numel() <= THUMBNAIL_PIXELS else None,
+            thumbnails=self.data.thumbnails(images) if shown else None,
         )

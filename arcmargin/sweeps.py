@@ -24,7 +24,14 @@ from arcmargin.tracking import mode as wandb_mode
 # Settings that do not change a run's result; margins count through the header that uses them.
 BOOKKEEPING = {
     *("m1", "m2", "m3", "s", "ramp", "init", "gradient", "matched", "data_dir"),
-    *("sweep", "on_error", "resume", "threads", "wandb", "logger", "hydra"),
+    *("sweep", "on_error", "resume", "threads", "wandb", "logger", "hydra", "on_bad_image"),
+}
+
+# Settings that came after the first sweeps, and mean nothing while they are null or false.
+LEFT_ALONE = {
+    "": ("verification_pairs",),
+    "dataset": ("unseen", "test_path", "unseen_path"),
+    "backbone": ("weights", "frozen"),
 }
 
 
@@ -35,10 +42,13 @@ def fingerprint(config: DictConfig) -> str:
         for key, node in config.items()
         if key not in BOOKKEEPING
     }
-    content["dataset"].pop("data_dir", None)
-    for part, key in ((content, "verification_pairs"), (content["dataset"], "unseen")):
-        if part.get(key) is None:  # a setting left alone changes nothing
-            part.pop(key, None)
+    for key in ("data_dir", "on_bad_image"):
+        content["dataset"].pop(key, None)
+    for group, keys in LEFT_ALONE.items():
+        part = content[group] if group else content
+        for key in keys:
+            if not part.get(key):  # a setting left alone changes nothing
+                part.pop(key, None)
     for key in ("accelerator", "devices"):  # where it runs; clipping and the like do change it
         content["trainer"].pop(key, None)
     if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap

@@ -9,11 +9,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Int
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arcmargin import geometry
+from arcmargin.checkpoints import Checkpoints
 from arcmargin.data import Batches, ImageData
 from arcmargin.errors import UserError
 from arcmargin.module import MarginModule
@@ -85,7 +86,7 @@ def train(
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
 
     `trainer` makes a Lightning trainer from the arguments given here. Checkpoints go to
-    folder/checkpoints: last.ckpt after each epoch and best.ckpt, the highest validation accuracy.
+    folder/checkpoints: last.ckpt and best.ckpt, the highest validation accuracy.
     Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
     `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs;
     `report` is told each epoch that ended and how many there are.
@@ -98,15 +99,7 @@ def train(
     start = time.perf_counter()
     taker = SnapshotTaker(data, watch=watch)
     batches = Batches(data.train, batch_size, seed=seed)
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="val_accuracy",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    checkpoints = Checkpoints(folder / "checkpoints")
     fitter = _trainer(
         trainer,
         max_epochs=epochs,
@@ -114,7 +107,7 @@ def train(
             PassNumber(batches),
             taker,
             Progress(report),
-            checkpoint,
+            checkpoints,
             *([Monitor()] if logger else []),
         ],
         logger=logger or False,
@@ -127,8 +120,8 @@ def train(
     batches.split, taker.data = data.train, data
     _fit(fitter, module, batches, Batches(data.val, 1000), resume)
     trained = time.perf_counter()
-    if evaluate == "best":
-        state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+    if evaluate == "best" and checkpoints.best:
+        state = torch.load(checkpoints.best, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
     module.to(fitter.strategy.root_device).eval()
     embeddings, predicted, metrics = _evaluate(module, data)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from arcmargin import sources
-from arcmargin.data import Batches, RandomShift, RawImages, Split, build
+from arcmargin.data import Batches, RawImages, Split, build
 from arcmargin.errors import UserError
 
 SPLITS = {"split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
@@ -115,21 +115,6 @@ def test_a_last_batch_of_one_is_left_out_of_training(size, batch, expected):
     assert len(list(batches)) == len(batches) == expected
 
 
-def test_random_shift_equals_a_loop_over_padded_images():
-    images = torch.randn(64, 2, 5, 6)
-    shift = RandomShift(2).train()
-    shifted = shift(images)
-    padded = torch.nn.functional.pad(images, [2] * 4, mode="replicate")
-    found = set()
-    for image, original in zip(shifted, padded, strict=True):
-        crops = {(y, x): original[:, y : y + 5, x : x + 6] for y in range(5) for x in range(5)}
-        places = [place for place, crop in crops.items() if torch.equal(crop, image)]
-        assert len(places) == 1
-        found.add(places[0])
-    assert len(found) > 10  # images move independently, and everywhere
-    assert torch.equal(shift.eval()(images), images)
-
-
 @pytest.fixture
 def photos(tmp_path):
     rng = np.random.default_rng(0)
@@ -168,7 +153,7 @@ def test_a_folder_that_cannot_be_used_is_explained(photos):
     (photos / "empty").rmdir()
     broken = photos / "dog" / "3.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    refused("dog/3.png' cannot be read")
+    refused(r"cannot read 1 of 14 images of .*dog/3\.png")
     for file in (photos / "dog").iterdir():
         file.unlink()
     (photos / "dog").rmdir()

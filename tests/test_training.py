@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch.optim import SGD
 
 from arcmargin import backbones, geometry, schedules, sources
+from arcmargin.data import Batches
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.module import MarginModule, TrainingDiverged
@@ -194,3 +196,24 @@ def test_backbones_take_any_image_and_leave_the_embedding_free(backbone, shape, 
     assert (out < 0).any(), "an embedding reaches all of space only without a ReLU"
     if norm:
         assert torch.allclose(out.mean(0), torch.zeros(5), atol=1e-5)
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch_even_when_an_earlier_one_was_best(data, tmp_path):
+    outcome = fit(data, tmp_path, epochs=8)
+    scores = outcome.curves["val_accuracy"]
+    assert scores.index(max(scores)) < 7, "else this run cannot tell the two apart"
+    saved = [torch.load(tmp_path / "checkpoints" / f"{n}.ckpt") for n in ("best", "last")]
+    assert [state["epoch"] for state in saved] == [scores.index(max(scores)), 7]
+    embedded = module(data)
+    embedded.load_state_dict(saved[1]["state_dict"])
+    assert np.allclose(embedded.embed(data.test.images), outcome.embeddings.embeddings, atol=1e-5)
+
+
+def test_a_run_stopped_before_its_last_epoch_leaves_its_last_weights(data, tmp_path):
+    model = module(data)
+    two_epochs = 2 * len(Batches(data.train, 64, seed=0))
+    limited = partial(trainer, max_steps=two_epochs)
+    train(model, data, limited, epochs=4, batch_size=64, seed=0, folder=tmp_path)
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt")
+    assert state["global_step"] == two_epochs
+    assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)

@@ -1,52 +1,10 @@
-"""Small conv nets from images to embeddings.
-
-No activation follows the embedding: a head needs all of space.
-"""
+"""Small conv nets for small images."""
 
 from collections.abc import Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from arcmargin.errors import UserError
-
-
-class Backbone(nn.Sequential):
-    """A body of features, a hidden layer, and the projection to the embedding.
-
-    (n, c, h, w) -> (n, embedding_dim). The body is any module that takes images. `embedding_norm`
-    standardises each coordinate of the embedding over the batch (BatchNorm without scale or shift).
-    """
-
-    def __init__(
-        self,
-        body: nn.Module,
-        image_shape: Sequence[int],
-        embedding_dim: int,
-        *,
-        hidden: int,
-        embedding_norm: bool,
-    ) -> None:
-        if embedding_dim < 1:
-            raise UserError(f"embedding_dim must be at least 1, got {embedding_dim}")
-        with torch.no_grad():
-            features = body.eval()(torch.zeros(1, *image_shape)).numel()
-        body.train()
-        layers = [
-            body,
-            nn.Flatten(),
-            nn.Linear(features, hidden, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, embedding_dim, bias=not embedding_norm),
-        ]
-        if embedding_norm:
-            layers.append(nn.BatchNorm1d(embedding_dim, affine=False))
-        super().__init__(*layers)
-
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return super().forward(images)
+from arcmargin.backbones.backbone import Backbone
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -64,6 +22,8 @@ def convnet(
     width: int = 16,
     hidden: int = 256,
     embedding_norm: bool = False,
+    weights: str | None = None,
+    frozen: bool = False,
 ) -> Backbone:
     """Three convolutions with BatchNorm and few channels: fast on a CPU.
 
@@ -81,6 +41,8 @@ def convnet(
         embedding_dim,
         hidden=hidden,
         embedding_norm=embedding_norm,
+        weights=weights,
+        frozen=frozen,
     )
 
 
@@ -90,6 +52,8 @@ def lenet(
     embedding_dim: int,
     hidden: int = 84,
     embedding_norm: bool = False,
+    weights: str | None = None,
+    frozen: bool = False,
 ) -> Backbone:
     """LeNet-5's two 5×5 convolutions (LeCun et al. 1998), with BatchNorm and max pooling."""
     body: list[nn.Module] = []
@@ -101,4 +65,6 @@ def lenet(
         embedding_dim,
         hidden=hidden,
         embedding_norm=embedding_norm,
+        weights=weights,
+        frozen=frozen,
     )

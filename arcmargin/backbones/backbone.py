@@ -1,0 +1,74 @@
+"""What all backbones share: a body that sees, a projection to the embedding, weights from a file."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from arcmargin.backbones.weights import load_body
+from arcmargin.errors import UserError
+
+
+class Backbone(nn.Sequential):
+    """A body of features, a hidden layer if `hidden` is a number, and the projection.
+
+    (n, c, h, w) -> (n, embedding_dim). The body is any module that takes images. `embedding_norm`
+    standardises each coordinate of the embedding over the batch (BatchNorm without scale or shift).
+    `weights` is a file with the body's weights; a `frozen` body keeps them and its running means.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        image_shape: Sequence[int],
+        embedding_dim: int,
+        *,
+        hidden: int | None,
+        embedding_norm: bool,
+        weights: str | None = None,
+        frozen: bool = False,
+    ) -> None:
+        if embedding_dim < 1:
+            raise UserError(f"embedding_dim must be at least 1, got {embedding_dim}")
+        if frozen and weights is None:
+            raise UserError(
+                "backbone.frozen=true needs weights to freeze: set backbone.weights too"
+            )
+        with torch.no_grad():
+            features = body.eval()(torch.zeros(1, *image_shape)).numel()
+        body.train()
+        layers: list[nn.Module] = [body, nn.Flatten()]
+        if hidden is not None:
+            layers += [
+                nn.Linear(features, hidden, bias=False),
+                nn.BatchNorm1d(hidden),
+                nn.ReLU(inplace=True),
+            ]
+        layers.append(nn.Linear(hidden or features, embedding_dim, bias=not embedding_norm))
+        if embedding_norm:
+            layers.append(nn.BatchNorm1d(embedding_dim, affine=False))
+        super().__init__(*layers)
+        self.frozen = frozen
+        self.takes_features = False
+        if weights is not None:
+            load_body(body, weights)
+        if frozen:
+            body.requires_grad_(False)
+            body.eval()
+
+    @property
+    def body(self) -> nn.Module:
+        return self[0]
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+        return self
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """With `takes_features` the images are what the body makes of images."""
+        for layer in list(self)[1:] if self.takes_features else self:
+            images = layer(images)
+        return images

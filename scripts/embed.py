@@ -1,0 +1,8 @@
+"""Embeddings of a folder of images: python scripts/embed.py outputs/runs/<run> FOLDER"""
+
+import sys
+
+from arcmargin.use.embed import main
+
+if __name__ == "__main__":
+    sys.exit(main())
