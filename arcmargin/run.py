@@ -74,6 +74,7 @@ class Schema:
     evaluate: str = "last"
     resume: str | None = None
     threads: int | None = None
+    compile: bool = False
     data_dir: str = "data"
     sweep: str = ""
     on_error: str = "continue"
@@ -217,6 +218,8 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
         augment=instantiate(cfg.augment),
         header_lr=cfg.header_lr,
     )
+    if cfg.compile:
+        module.backbone.compile()  # in place: the names in a checkpoint stay the same
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record

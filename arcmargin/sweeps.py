@@ -18,7 +18,7 @@ from arcmargin.tracking import mode as wandb_mode
 # Settings that do not change a run's result; margins count through the header that uses them.
 BOOKKEEPING = {
     *("m1", "m2", "m3", "s", "ramp", "init", "gradient", "matched", "data_dir"),
-    *("sweep", "on_error", "resume", "threads", "wandb", "logger", "hydra"),
+    *("sweep", "on_error", "resume", "threads", "compile", "wandb", "logger", "hydra"),
 }
 
 

@@ -10,6 +10,8 @@ validation accuracy after each epoch: nothing is logged, drawn or kept. The usua
 loop over torchvision's MNIST, PIL transforms and a DataLoader with two workers.
 """
 
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +36,8 @@ from benchmarks.rows import in_turns, ratios, row
 
 LOOP, PIPELINE = "hand-written loop", "torchvision, PIL, DataLoader with 2 workers"
 MNIST = ["+experiment=mnist_circle", "header=arcface", "gap_deg=null", "m2=0.4887"]
+
+COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def measure(quick: bool) -> list[dict[str, Any]]:
             )
         )
     rows.append(_pipeline(quick))
+    if not quick and COMPILER:
+        rows.append(_compiled())
     return rows
 
 
@@ -109,6 +115,21 @@ def _pipeline(quick: bool) -> dict[str, Any]:
     )
 
 
+def _compiled() -> dict[str, Any]:
+    """From the second epoch on, as the first one compiles."""
+    settings = [*MNIST, "batch_size=128", "epochs=3", "logger=none"]
+    data = mnist_like.tensors(28, 60_000, 1_000)
+    compiled_s, eager_s = in_turns(
+        3,
+        "compile=true, compile=false (s)",
+        partial(ours, configuration([*settings, "compile=true"]), data, after=1),
+        partial(ours, configuration(settings), data, after=1),
+    )
+    case = "MNIST recipe, batch 128, compile=true, without W&B"
+    speed = ratios(eager_s, compiled_s)
+    return row("epoch", case, "throughput", "compile=false", speed, better="higher")
+
+
 def configuration(settings: list[str]) -> DictConfig:
     with initialize_config_dir(str(run.CONF), version_base="1.3"):
         return compose("config", settings, return_hydra_config=True)
@@ -126,17 +147,27 @@ def parts(cfg: DictConfig, data: ImageData) -> tuple[Any, Any, Any]:
 
 
 class Stopwatch(pl.Callback):
-    seconds = 0.0
+    """Counts from the end of epoch `after` on; 0 is the start of training."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.seconds = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.seconds = -time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 == self.after:
+            self.seconds = -time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.seconds += time.perf_counter()
 
 
-def ours(cfg: DictConfig, data: ImageData, keep: list[Any] | None = None) -> float:
-    """Seconds for cfg.epochs epochs of a run, from its first step on; `keep` receives the module."""
+def ours(
+    cfg: DictConfig, data: ImageData, *, after: int = 0, keep: list[Any] | None = None
+) -> float:
+    """Seconds that a run trains from the end of epoch `after` on; `keep` receives the module."""
     run._quiet_libraries()
     backbone, header, augment = parts(cfg, data)
     module = MarginModule(
@@ -147,7 +178,9 @@ def ours(cfg: DictConfig, data: ImageData, keep: list[Any] | None = None) -> flo
         augment=augment,
         header_lr=cfg.header_lr,
     )
-    watch, make = Stopwatch(), instantiate(cfg.trainer)
+    if cfg.compile:
+        module.backbone.compile()
+    watch, make = Stopwatch(after), instantiate(cfg.trainer)
     with tempfile.TemporaryDirectory() as folder:
         logger = _logger(cfg, data, Path(folder))
         try:
