@@ -72,6 +72,7 @@ class Schema:
     batch_size: int = 128
     header_lr: float = 1.0
     evaluate: str = "last"
+    verification_pairs: int | None = None
     resume: str | None = None
     threads: int | None = None
     compile: bool = False
@@ -170,6 +171,7 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
             seed=cfg.seed,
             folder=folder,
             evaluate=cfg.evaluate,
+            verification_pairs=cfg.verification_pairs,
             logger=tracker,
             watch=tracker.watch if tracker else None,
             resume=_checkpoint(cfg.resume, folder),
@@ -177,6 +179,8 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
         record.curves = outcome.curves
         record.extra["score"] = outcome.curves["val_accuracy"][-1]
+        for note in results.note_unseen(record, outcome):
+            log.warning("%s", note)
         record.wandb = tracker.where if tracker else None
         pictures = results.write(record, outcome, folder)
         record.durations = {**outcome.durations, "total_s": time.perf_counter() - started}

@@ -30,6 +30,9 @@ def fingerprint(config: DictConfig) -> str:
         if key not in BOOKKEEPING
     }
     content["dataset"].pop("data_dir", None)
+    for part, key in ((content, "verification_pairs"), (content["dataset"], "unseen")):
+        if part.get(key) is None:  # a setting left alone changes nothing
+            part.pop(key, None)
     for key in ("accelerator", "devices"):  # where it runs; clipping and the like do change it
         content["trainer"].pop(key, None)
     if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap
