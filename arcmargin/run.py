@@ -15,7 +15,9 @@ import re
 import shutil
 import sys
 import time
+import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import results
+from arcmargin import ending, interrupts, results, status, watch
+from arcmargin.arguments import expanded
 from arcmargin.errors import UserError
 from arcmargin.margins import (
     check_margins,
@@ -35,9 +38,9 @@ from arcmargin.margins import (
     infeasible_margin_message,
     matched_margins,
 )
-from arcmargin.mistakes import users_mistake
+from arcmargin.mistakes import sentence, users_mistake
 from arcmargin.record import RECORD_FILE, Record
-from arcmargin.sweeps import run_folder
+from arcmargin.sweeps import check_on_error, run_folder
 
 log = logging.getLogger("arcmargin")
 
@@ -91,72 +94,111 @@ CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir
 
 def main() -> None:
     """The command line: a user's mistake ends in one sentence and exit code 2."""
-    sys.argv[1:] = [_embedding_size(argument) for argument in sys.argv[1:]]
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ[watch.TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors over instead of printing them
+    interrupts.install()
     try:
+        sys.argv[1:] = expanded(sys.argv[1:])
         _task()
     except KeyboardInterrupt:
+        ending.interrupted()
         sys.exit(130)
     except Exception as error:
-        if not wants_traceback:
-            _stop_if_mistake(error)
-        raise
+        swept = watch.end()
+        _stop_if_mistake(error)
+        if swept is None:
+            raise
+        ending.broken_off(swept, error)
+        sys.exit(1)
+    finally:
+        watch.end()
 
 
 def _stop_if_mistake(error: Exception) -> None:
-    sentence = users_mistake(error)
-    if sentence is not None:
-        print(f"arcmargin: {sentence}", file=sys.stderr)
+    told = users_mistake(error)
+    if told is not None and os.environ.get(watch.TRACEBACKS) != "1":
+        print(f"arcmargin: {told}", file=sys.stderr)
         sys.exit(2)
-
-
-def _embedding_size(argument: str) -> str:
-    """embedding_dim=7 means what it says, although Hydra wants the name of an option there."""
-    return re.sub(r"^embedding_dim=(\d+(,\d+)*)$", r"embedding_dim.size=\1", argument)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _task(cfg: DictConfig) -> float:
-    """One run, or one job of a multirun: there a failure is written down and the others go on."""
+    """One run, or one job of a multirun."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    multirun = hydra_config.mode == RunMode.MULTIRUN
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return _job(cfg, folder)
     if (folder / RECORD_FILE).exists() and (before := Record.read(folder)).finished:
         log.info("%s is finished already: %s", before.name, results.short(folder))
         return float(before.extra["score"])
     try:
-        if cfg.on_error not in ("continue", "raise"):
-            raise UserError(f"on_error must be 'continue' or 'raise', got '{cfg.on_error}'")
-        return run(cfg, folder, sweep=folder.parent if multirun else None)
+        check_on_error(cfg.on_error)
+        return run(cfg, folder)
     except KeyboardInterrupt:
-        how = f"sweep={folder.parent.name}" if multirun else f"resume={results.short(folder)}"
+        how = f"resume={results.short(folder)}"
         log.error("interrupted; to go on give the same command with %s", how)
         raise
     except Exception as error:
-        if not multirun or cfg.on_error == "raise":
-            _remove_if_empty(folder)
-            _stop_if_mistake(error)  # Hydra would print a line of its own above it
-            raise
-        failed = _record(cfg)
-        failed.status = "failed"
-        failed.error = _sentence(error)
-        failed.write(folder)
-        log.error("%s failed: %s", failed.name, failed.error)
+        _remove_if_empty(folder)
+        _stop_if_mistake(error)  # Hydra would print a line of its own above it
+        raise
+
+
+def _job(cfg: DictConfig, folder: Path) -> float:
+    """A job of a multirun: what becomes of it is written down, a failure too, and the others go on."""
+    sweep = folder.parent
+    if status.stopped(sweep):
         return math.nan
-    finally:
-        if multirun:
+    interrupts.install()  # in a worker process
+    record = _record(cfg)
+    reporter = status.Reporter(
+        folder, name=record.name, overrides=record.overrides, number=HydraConfig.get().job.num
+    )
+    if (folder / RECORD_FILE).exists() and (before := Record.read(folder)).finished:
+        reporter.skip(before.extra["score"])
+        return float(before.extra["score"])
+    with status.own_output(folder, reporter.job):
+        try:
+            reporter.begin()
+            score = run(cfg, folder, sweep=sweep, report=reporter.epoch)
+            (folder / status.TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
+            reporter.end("finished", score=score)
+            return score
+        except KeyboardInterrupt:
+            reporter.end("interrupted")
+            raise
+        except status.Stopped:
+            reporter.end("interrupted")
+        except Exception as error:
+            (folder / status.TRACEBACK).write_text(traceback.format_exc())
+            traceback.print_exc()  # into the job's log
+            record.status, record.error = "failed", sentence(error)
+            record.write(folder)
+            reporter.end("failed", error=record.error)
+            if cfg.on_error == "raise":
+                status.stop(sweep)
+        finally:
             _free_job()
+    return math.nan
 
 
-def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
-    """One run: its result lands in `folder`; returns the validation accuracy."""
+def run(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    sweep: Path | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> float:
+    """One run: its result lands in `folder`; returns the validation accuracy.
+
+    `report` is told each epoch that ended and how many there are.
+    """
     started = time.perf_counter()
     try:
         data, module, record = _build(cfg)
     except Exception as error:
         if sweep is not None and (tracker := _tracker(cfg, _record(cfg), folder, sweep)):
-            tracker.fail(_sentence(error))
+            tracker.fail(sentence(error))
         raise
     from arcmargin import training
 
@@ -174,6 +216,7 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
             verification_pairs=cfg.verification_pairs,
             logger=tracker,
             watch=tracker.watch if tracker else None,
+            report=report,
             resume=_checkpoint(cfg.resume, folder),
         )
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
@@ -187,8 +230,8 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
         record.write(folder)
     except BaseException as error:
         if tracker:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            tracker.close(255) if interrupted else tracker.fail(_sentence(error))
+            interrupted = isinstance(error, KeyboardInterrupt | status.Stopped)
+            tracker.close(255) if interrupted else tracker.fail(sentence(error))
         raise
     print(results.table(record))
     print("\n".join(results.short(path) for path in (*pictures, folder)), flush=True)
@@ -258,10 +301,6 @@ def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) 
     continues = checkpoint.parent.parent if checkpoint else None
     start = instantiate(cfg.logger, _convert_="all")
     return start(record=record, config=config, folder=folder, sweep=sweep, continues=continues)
-
-
-def _sentence(error: BaseException) -> str:
-    return users_mistake(error) or f"{type(error).__name__}: {error}"
 
 
 def _record(cfg: DictConfig, class_names: tuple[str, ...] = ()) -> Record:

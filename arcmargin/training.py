@@ -63,6 +63,7 @@ def train(
     verification_pairs: int | None = None,
     logger: Logger | None = None,
     watch: Callable[[int, Embeddings, float], None] | None = None,
+    report: Callable[[int, int], None] | None = None,
     resume: Path | None = None,
 ) -> Outcome:
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
@@ -70,7 +71,8 @@ def train(
     `trainer` makes a Lightning trainer from the arguments given here. Checkpoints go to
     folder/checkpoints: last.ckpt and best.ckpt, the highest validation accuracy.
     Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
-    `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs.
+    `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs;
+    `report` is told each epoch that ended and how many there are.
     """
     if epochs < 1:
         raise UserError(f"epochs must be at least 1, got {epochs}")
@@ -87,7 +89,7 @@ def train(
         callbacks=[
             PassNumber(batches),
             taker,
-            Progress(),
+            Progress(report),
             checkpoints,
             *([Monitor()] if logger else []),
         ],
