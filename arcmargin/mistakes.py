@@ -37,6 +37,8 @@ def users_mistake(error: BaseException) -> str | None:
         return f"cannot write the output: {error}; free some space or choose another folder"
     if "PytorchStreamWriter" in str(error):  # torch's word for a disk that filled up
         return "cannot write the checkpoint: is the disk full? Free some space or choose another folder"
+    if "InvalidCxxCompiler" in str(error):  # torch.compile's, at the first step
+        return "compile=true needs a C++ compiler; install g++ or clang, or leave it out"
     return None
 
 

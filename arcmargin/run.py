@@ -80,6 +80,7 @@ class Schema:
     on_bad_image: str = "stop"
     resume: str | None = None
     threads: int | None = None
+    compile: bool = False
     data_dir: str = "data"
     sweep: str = ""
     on_error: str = "continue"
@@ -287,6 +288,8 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     )
     if cfg.backbone.get("frozen"):
         data = _frozen(data, module)
+    if cfg.compile:
+        module.backbone.compile()  # in place: the names in a checkpoint stay the same
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record

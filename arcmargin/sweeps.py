@@ -24,7 +24,8 @@ from arcmargin.tracking import mode as wandb_mode
 # Settings that do not change a run's result; margins count through the header that uses them.
 BOOKKEEPING = {
     *("m1", "m2", "m3", "s", "ramp", "init", "gradient", "matched", "data_dir"),
-    *("sweep", "on_error", "resume", "threads", "wandb", "logger", "hydra", "on_bad_image"),
+    *("sweep", "on_error", "resume", "threads", "compile", "wandb", "logger", "hydra"),
+    "on_bad_image",
 }
 
 # Settings that came after the first sweeps, and mean nothing while they are null or false.

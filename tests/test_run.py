@@ -234,6 +234,25 @@ def test_an_output_folder_that_cannot_be_written_is_said(tmp_path):
     assert done.stderr.strip().startswith("arcmargin: cannot write the output")
 
 
+def test_compile_without_a_compiler_is_said_in_one_sentence(tmp_path):
+    environment = {
+        **os.environ,
+        "CXX": "no-such-compiler",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    done = subprocess.run(
+        command("compile=true", *QUICK),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("arcmargin: compile=true needs a C++ compiler")
+    assert not list((tmp_path / "outputs" / "runs").iterdir())
+
+
 def test_help_and_typos_answer_without_loading_torch(tmp_path):
     code = (
         "import sys, arcmargin.run as run; sys.argv[1:] = [{!r}]\n"

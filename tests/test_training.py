@@ -130,6 +130,17 @@ def test_the_best_epoch_can_be_tested_instead_of_the_last(data, tmp_path):
     assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)
 
 
+def test_a_compiled_backbone_trains_alike_and_its_checkpoint_fits_any_other(data, tmp_path):
+    plain, compiled = module(data), module(data)
+    compiled.backbone.compile(backend="eager")  # all but the generated code
+    one = fit(data, tmp_path / "plain", epochs=2, model=plain)
+    two = fit(data, tmp_path / "compiled", epochs=2, model=compiled)
+    assert np.allclose(one.embeddings.embeddings, two.embeddings.embeddings, rtol=1e-3, atol=1e-3)
+    state = torch.load(tmp_path / "compiled" / "checkpoints" / "last.ckpt")["state_dict"]
+    assert list(state) == list(plain.state_dict())
+    plain.load_state_dict(state)
+
+
 def test_the_ramp_reaches_the_header(data, tmp_path):
     model = module(data, ramp=1.0)
     fractions = []

@@ -1,6 +1,5 @@
 """What a W&B run shows beside its curves: pictures, the plot to turn, tables, the checkpoint."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import wandb
 from jaxtyping import Float, Int
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -181,6 +181,8 @@ def artifact(name: str, kind: str, files: Sequence[Path]) -> wandb.Artifact:
 
 
 def _image(figure: Figure, caption: str = "") -> wandb.Image:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
-    return wandb.Image(Image.open(file), caption=caption or None)
+    """W&B writes the PNG: ours would be a second one."""
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return wandb.Image(Image.fromarray(np.asarray(canvas.buffer_rgba())), caption=caption or None)

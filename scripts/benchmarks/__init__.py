@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark.py: each module has measure(quick) -> rows (benchmarks.rows)."""
