@@ -66,6 +66,8 @@ class Schema:
     ramp: float = 0.0
     init: str = "random"
     gradient: str = "detached"
+    class_chunk: int | None = None
+    sample_rate: float = 1.0
     seed: int = 0
     epochs: int = 1
     batch_size: int = 128
@@ -194,6 +196,7 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     """Data, module and the record to be; what the user got wrong comes out here."""
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
+    _refuse_what_the_header_cannot(cfg)
     import pytorch_lightning as pl
     import torch
 
@@ -217,6 +220,17 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record
+
+
+def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
+    """Unlike a margin that has no effect, a saving that is not made would end in a full memory."""
+    for key, unset in (("class_chunk", None), ("sample_rate", 1.0)):
+        if cfg[key] != unset and key not in cfg.header:
+            raise UserError(
+                f"header={HydraConfig.get().runtime.choices.header} takes no {key}: its loss is not "
+                "the softmax over s·cos θ_j with a margin on the target alone; "
+                f"drop {key}={cfg[key]}"
+            )
 
 
 def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:

@@ -18,6 +18,7 @@ from arcmargin.tracking import mode as wandb_mode
 # Settings that do not change a run's result; margins count through the header that uses them.
 BOOKKEEPING = {
     *("m1", "m2", "m3", "s", "ramp", "init", "gradient", "matched", "data_dir"),
+    *("class_chunk", "sample_rate"),
     *("sweep", "on_error", "resume", "threads", "wandb", "logger", "hydra"),
 }
 
@@ -30,6 +31,7 @@ def fingerprint(config: DictConfig) -> str:
         if key not in BOOKKEEPING
     }
     content["dataset"].pop("data_dir", None)
+    content["header"].pop("class_chunk", None)  # the same sums in another order
     for key in ("accelerator", "devices"):  # where it runs; clipping and the like do change it
         content["trainer"].pop(key, None)
     if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap
