@@ -226,8 +226,9 @@ def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
     """Unlike a margin that has no effect, a saving that is not made would end in a full memory."""
     for key, unset in (("class_chunk", None), ("sample_rate", 1.0)):
         if cfg[key] != unset and key not in cfg.header:
+            header = HydraConfig.get().runtime.choices["header"]
             raise UserError(
-                f"header={HydraConfig.get().runtime.choices.header} takes no {key}: its loss is not "
+                f"header={header} takes no {key}: its loss is not "
                 "the softmax over s·cos θ_j with a margin on the target alone; "
                 f"drop {key}={cfg[key]}"
             )
