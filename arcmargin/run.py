@@ -228,9 +228,8 @@ def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
         if cfg[key] != unset and key not in cfg.header:
             header = HydraConfig.get().runtime.choices["header"]
             raise UserError(
-                f"header={header} takes no {key}: its loss is not "
-                "the softmax over s·cos θ_j with a margin on the target alone; "
-                f"drop {key}={cfg[key]}"
+                f"header={header} takes no {key}: only a head whose loss is a softmax over s·cos θ_j "
+                f"with a margin on the target alone does; drop {key}={cfg[key]}"
             )
 
 

@@ -359,7 +359,7 @@ def test_other_heads_refuse(preset: str, key: str) -> None:
     header = type(build(preset))
     if not issubclass(header, TargetMarginHeader):
         return  # takes no such argument; the entry point says so
-    with pytest.raises(UserError, match=f"{header.__name__} takes no {key}: its loss is not"):
+    with pytest.raises(UserError, match=f"{header.__name__} takes no {key}: only a head"):
         header(D, C, **{key: {"class_chunk": 5, "sample_rate": 0.5}[key]})
 
 

@@ -121,8 +121,8 @@ class TargetMarginHeader(CosineHeader):
         ):
             if given and not self.plain_others:
                 raise UserError(
-                    f"{type(self).__name__} takes no {key}: its loss is not the softmax over "
-                    "s·cos θ_j with a margin on the target alone; drop it"
+                    f"{type(self).__name__} takes no {key}: only a head whose loss is a softmax "
+                    "over s·cos θ_j with a margin on the target alone does; drop it"
                 )
         if gradient not in ("detached", "autograd"):
             raise UserError(f"gradient must be 'detached' or 'autograd', got '{gradient}'")
