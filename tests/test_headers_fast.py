@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arcmargin.errors import UserError
 from arcmargin.headers import Header, MarginHeader, softmax
 from arcmargin.headers.adacos import AdaCosHeader
-from arcmargin.headers.cosine import TargetMarginHeader
 from arcmargin.headers.sampling import sample_classes
+from arcmargin.headers.target_margin import TargetMarginHeader
 
 D, C, N = 5, 7, 32
 
@@ -225,6 +225,16 @@ def test_torch_func_goes_through_the_simple_way() -> None:
 
     got = torch.func.grad(loss)(header.weight.detach())
     torch.testing.assert_close(got, outcome(header, embeddings, labels)["weight"])
+
+
+def test_a_compiled_training_step_leaves_the_chunks_as_they_are() -> None:
+    header = MarginHeader(D, C, m2=0.5, class_chunk=3).double()
+    x, labels = batch()
+    expected = outcome(header, x, labels)
+    x.requires_grad_()
+    torch._dynamo.reset()
+    torch.compile(header.loss, backend="eager")(x, labels).backward()
+    torch.testing.assert_close(x.grad, expected["x"])
 
 
 class _Loss(torch.nn.Module):

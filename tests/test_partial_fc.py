@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from arcmargin.errors import UserError
-from arcmargin.headers import Header, MarginHeader
-from arcmargin.headers.partial_fc import PartialFC
+from arcmargin.headers import Header, MarginHeader, PartialFC
 from arcmargin.headers.sampling import sample_classes
 
 D, C, N = 6, 31, 20  # N samples in each process

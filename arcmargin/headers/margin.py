@@ -3,7 +3,7 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arcmargin.headers.cosine import Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import Margins, TargetMarginHeader
 from arcmargin.margins import check_margins
 
 

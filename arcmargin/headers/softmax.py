@@ -96,7 +96,7 @@ class _SoftmaxLosses(torch.autograd.Function):
         if group is not None:
             top, total, target = _over_processes(top, total, target, group)
         ctx.save_for_backward(x, weight, labels, shift, slope, factor, rows, top, total, target)
-        ctx.block = block
+        ctx.block, ctx.s = block, s
         return total.log() + (top - target)
 
     @staticmethod
@@ -128,7 +128,7 @@ class _SoftmaxLosses(torch.autograd.Function):
                 _remove_radial(h, classes, inverse)
                 if rows is not None:
                     grad_weight[rows[part]] = h
-            _remove_radial(grad_x, x, angles.inverse_norm(x))
+            _remove_radial(grad_x, x, factor / ctx.s)
         grad_shift = (grad * too_low).where(labels >= 0, 0)
         return grad_x, grad_weight, None, grad_shift, *[None] * 6
 
