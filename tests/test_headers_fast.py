@@ -154,6 +154,25 @@ def test_float32_over_thousands_of_classes(class_chunk: int | None) -> None:
         assert error < 1e-5, name
 
 
+@pytest.mark.parametrize("class_chunk", [None, 2])
+@pytest.mark.parametrize("rows", [None, [0, 2, 3, 6]])
+def test_gradients_against_finite_differences(
+    class_chunk: int | None, rows: list[int] | None
+) -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(4, 3), torch.randn(C, 3), torch.randn(4)]
+    x, weight, shift = (tensor.double().requires_grad_() for tensor in inputs)
+
+    def losses(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        taken = None if rows is None else torch.tensor(rows)
+        labels = torch.tensor([0, -1, 3, 2])
+        return softmax.softmax_losses(
+            x, weight, labels, shift, s=2.0, rows=taken, class_chunk=class_chunk
+        )
+
+    assert torch.autograd.gradcheck(losses, (x, weight, shift))
+
+
 def test_a_certain_sample_has_no_loss() -> None:
     header = MarginHeader(D, C, s=200.0)
     x = header.directions.clone().requires_grad_()
