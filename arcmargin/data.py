@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcmargin.errors import UserError
+from arcmargin.openset.pairs import Pairs
+
+Unseen = int | float | Sequence[int | str] | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class ImageData:
     test: Split
     mean: Float[Tensor, " c"]  # of pixels scaled to 0..1
     std: Float[Tensor, " c"]
+    unseen: Split | None = (
+        None  # images of classes that training has not; a negative label: unknown
+    )
+    unseen_names: tuple[str, ...] = ()
+    pairs: Pairs | None = None  # of unseen images, by row, where a protocol lists what to compare
 
     @property
     def num_classes(self) -> int:
@@ -49,8 +57,9 @@ class ImageData:
         return channels, height, width
 
     def to(self, device: torch.device) -> "ImageData":
-        splits = {name: getattr(self, name).to(device) for name in ("train", "val", "test")}
-        return replace(self, **splits)
+        names = ("train", "val", "test", "unseen")
+        splits = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: split and split.to(device) for name, split in splits.items()})
 
     def thumbnails(self, images: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w *rgb"]:
         """The images as they were before normalisation, channels last, grey ones without the axis."""
@@ -80,16 +89,24 @@ def build(
     split_seed: int,
     val_fraction: float,
     test_fraction: float = 0.0,
+    unseen: Unseen = None,
 ) -> ImageData:
     """Keep the wanted classes, split class by class and normalise.
 
     Without an official `test` split, `test_fraction` of the images becomes one; the validation
     split is always cut from the training images.
+
+    `unseen` classes are in none of the three splits. Their images are those of the official test
+    split, which often has other writers or photographers than the training images; without one,
+    all of them.
     """
     for key, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0.0 <= fraction < 1.0:
             raise UserError(f"dataset.{key} must be in [0, 1), got {fraction}")
     kept = _kept_classes(classes, class_names)
+    held_out = _unseen_classes(unseen, kept, class_names)
+    kept = [c for c in kept if c not in held_out]
+    strangers = _strangers(images if test is None else test, held_out, class_names)
     images = _keep(images, kept)
     rng = np.random.default_rng(split_seed)
     if test is None:
@@ -106,6 +123,8 @@ def build(
         test=_normalised(test, mean, std),
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
+        unseen=_normalised(strangers, mean, std) if strangers else None,
+        unseen_names=tuple(class_names[i] for i in held_out),
     )
 
 
@@ -122,6 +141,61 @@ def _kept_classes(classes: int | Sequence[int] | None, names: Sequence[str]) -> 
     if len(kept) < 2 or len(set(kept)) < len(kept):
         raise UserError(f"dataset.classes must name at least two different classes, got {classes}")
     return kept
+
+
+def _unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> list[int]:
+    """The last so many of the kept classes, that fraction of them, or those listed: by number, or
+    by name."""
+    if unseen is None:
+        return []
+    if isinstance(unseen, str | bool) or not _sensible(unseen):
+        raise UserError(
+            "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
+            f"classes, got {unseen}"
+        )
+    if isinstance(unseen, int | float):
+        count = unseen if isinstance(unseen, int) else round(unseen * len(kept))
+        chosen = kept[max(len(kept) - int(count), 0) :]
+    else:
+        chosen = [_class_number(one, kept, names) for one in unseen]
+    for what, count, why in (
+        ("for training", len(kept) - len(chosen), "a margin needs at least two"),
+        ("to be unseen", len(set(chosen)), "impostor pairs need at least two different ones"),
+    ):
+        if count < 2:
+            raise UserError(f"dataset.unseen={unseen} leaves {count} class(es) {what}; {why}")
+    return chosen
+
+
+def _sensible(unseen: int | float | Sequence[int | str]) -> bool:
+    return not isinstance(unseen, int | float) or (
+        unseen >= 0 if isinstance(unseen, int) else 0 < unseen < 1
+    )
+
+
+def _class_number(one: int | str, kept: list[int], names: Sequence[str]) -> int:
+    known = {names[c]: c for c in kept} | {c: c for c in kept}
+    if one not in known:
+        raise UserError(
+            f"dataset.unseen asks for class {one}, but the classes are "
+            + ", ".join(f"{c} ({names[c]})" if names[c] != str(c) else str(c) for c in kept[:30])
+            + (" …" if len(kept) > 30 else "")
+        )
+    return known[one]
+
+
+def _strangers(images: RawImages, held_out: list[int], names: Sequence[str]) -> RawImages | None:
+    if not held_out:
+        return None
+    found = np.bincount(images.labels, minlength=len(names))[held_out]
+    if not found.all():
+        missing = names[held_out[int(np.argmin(found))]]
+        raise UserError(f"dataset.unseen: the class '{missing}' has no test images")
+    if found.max() < 2:
+        raise UserError(
+            "dataset.unseen: no unseen class has two images, so there is no genuine pair to verify"
+        )
+    return _keep(images, held_out)
 
 
 def _keep(images: RawImages, kept: list[int]) -> RawImages:

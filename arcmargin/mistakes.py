@@ -22,6 +22,9 @@ def users_mistake(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
+    if memory := _out_of_memory(chain[-1]):
+        less = "a smaller batch_size or embedding_dim, or fewer jobs at once"
+        return f"out of memory ({memory.removeprefix('out of memory. ')}); try {less}"
     if isinstance(error, InstantiationException):
         # A setting that the object does not take, or an object that does not exist.
         fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
@@ -35,6 +38,23 @@ def users_mistake(error: BaseException) -> str | None:
     if "PytorchStreamWriter" in str(error):  # torch's word for a disk that filled up
         return "cannot write the checkpoint: is the disk full? Free some space or choose another folder"
     return None
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    told = users_mistake(error) or f"{type(error).__name__}: {error}"
+    return re.sub(r"\s+", " ", told).strip().removesuffix(":")
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    """What torch or numpy said of it; None for another error."""
+    words = r"(can't allocate memory|out of memory|[Uu]nable to allocate)"
+    end = r"(?=\. [A-Z](?!ried)|\.?$| Error code)"
+    said = re.search(f"{words}.*?{end}", str(error), re.MULTILINE)
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not (known or (said and isinstance(error, RuntimeError))):
+        return None
+    return said[0] if said else type(error).__name__
 
 
 def _further(causes: list[BaseException]) -> str:

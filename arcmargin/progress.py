@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,9 @@ from tqdm import tqdm
 class Progress(Callback):
     """A bar over all steps, refreshed at most ten times a second, or plain lines without a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[int, int], None] | None = None) -> None:
+        """`report` is told the epoch that ended and how many there are."""
+        self.report = report
         self.bar: tqdm | None = None
         self.started = 0.0
 
@@ -40,6 +43,8 @@ class Progress(Callback):
         else:
             elapsed = time.perf_counter() - self.started
             print(f"epoch {epoch}/{last}  {score}  {elapsed:.1f} s", file=sys.stderr, flush=True)
+        if self.report is not None:
+            self.report(epoch, int(last or epoch))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()

@@ -1,5 +1,6 @@
 """What a record says about the software that made it."""
 
+import functools
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def git_commit() -> str | None:
     """The commit of the source tree this runs from, with '-dirty' for local changes; None in a wheel."""
     root = Path(__file__).resolve().parent.parent

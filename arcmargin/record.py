@@ -15,7 +15,7 @@ from types import UnionType
 from typing import IO, Any, NamedTuple, get_args, get_origin
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 
 from arcmargin.errors import UserError
 
@@ -61,6 +61,7 @@ class Record:
         default_factory=dict
     )  # a later writer's keys, kept as they came
     folder: Path | None = None  # where the file is; not part of it
+    sweep: str = ""  # what a report calls the sweep it belongs to; not part of it
 
     @property
     def finished(self) -> bool:
@@ -76,7 +77,7 @@ class Record:
         """Write folder/record.json; NaN and infinity become null."""
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         content |= content.pop("unknown")
-        del content["folder"]
+        del content["folder"], content["sweep"]
         text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
         path = Path(folder) / RECORD_FILE
         write_whole(path, lambda file: file.write(text.encode()))
@@ -113,7 +114,7 @@ def _kinds(annotation: Any) -> tuple[type, ...]:
 _KINDS = {
     f.name: _kinds(f.type)
     for f in dataclasses.fields(Record)
-    if f.name not in ("unknown", "folder")
+    if f.name not in ("unknown", "folder", "sweep")
 }
 
 
@@ -183,6 +184,23 @@ class Embeddings(NamedTuple):
         return cls(**_load(Path(folder) / "embeddings.npz", cls._fields))
 
 
+class Unseen(NamedTuple):
+    """Images of classes that training has not seen. A negative label is an unknown class."""
+
+    embeddings: Float[np.ndarray, "n d"]
+    labels: Int[np.ndarray, "n"]
+    class_names: Shaped[np.ndarray, "c"]
+
+    def save(self, folder: Path | str) -> Path:
+        return _save(Path(folder) / "unseen.npz", self._asdict())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Unseen | None":
+        """None when the run had no unseen classes. Raises Damaged when the file cannot be read."""
+        path = Path(folder) / "unseen.npz"
+        return cls(**_load(path, cls._fields)) if path.exists() else None
+
+
 class Snapshots(NamedTuple):
     """A bounded sample of the test split after some of the epochs, for the replay of training."""
 
@@ -204,7 +222,12 @@ class Snapshots(NamedTuple):
         return cls(**_load(path, cls._fields, optional=("thumbnails",)))
 
 
-_DTYPES = {"epochs": np.int64, "labels": np.int64, "thumbnails": np.uint8}  # the rest: float32
+_DTYPES: dict[str, type] = {  # the rest: float32
+    "epochs": np.int64,
+    "labels": np.int64,
+    "thumbnails": np.uint8,
+    "class_names": np.str_,
+}
 
 
 def _save(path: Path, arrays: dict[str, Any]) -> Path:

@@ -43,7 +43,7 @@ def new_record(
         overrides=list(overrides),
         versions=versions(),
         git_commit=git_commit(),
-        extra={"takes": taken},
+        extra={"takes": taken, "matched": config.get("matched")},
     )
 
 
@@ -65,6 +65,8 @@ def write(record: Record, outcome: "Outcome", folder: Path) -> list[Path]:
 
     outcome.embeddings.save(folder)
     outcome.snapshots.save(folder)
+    if outcome.unseen is not None:
+        outcome.unseen.save(folder)
     picture = figures.panel(record, outcome.embeddings)
     pictures = [figures.save(picture, folder / "embedding.png")]
     if record.embedding_dim in (2, 3):  # something to turn or to replay
@@ -73,16 +75,39 @@ def write(record: Record, outcome: "Outcome", folder: Path) -> list[Path]:
     return pictures
 
 
+def note_unseen(record: Record, outcome: "Outcome") -> list[str]:
+    """Into the record what belongs to the metrics of unseen classes; what has to be said of them."""
+    if outcome.openset is None:
+        return []
+    found = outcome.openset
+    record.extra["intervals"] = found.intervals
+    record.extra["roc"] = found.roc
+    record.extra["unseen"] = {**found.about, "thresholds": found.thresholds, "notes": found.notes}
+    return found.notes
+
+
 def table(record: Record) -> str:
     """The result in a few lines."""
     settings = f"{record.dataset}, {record.embedding_dim}-D, seed {record.seed}"
     settings += "" if record.s is None else f", s={record.s:g}"
     lines = [f"{record.name} on {settings}: test split"]
+    intervals = record.extra.get("intervals", {})
     for name, value in record.metrics.items():
-        if value is not None:
+        if value is not None and name not in intervals:
             shown = f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.2f}"
             lines.append(f"  {name:<22}{shown:>10}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_unseen_table(record, intervals)])
+
+
+def _unseen_table(record: Record, intervals: Mapping[str, Sequence[float]]) -> list[str]:
+    about = record.extra.get("unseen")
+    if about is None:
+        return []
+    lines = [f"unseen classes, {about['images']:,} images, 95 % intervals ({about['how']}):"]
+    for name, (low, high) in intervals.items():
+        shown = [f"{100 * part:.2f}" for part in (record.metrics[name], low, high)]
+        lines.append(f"  {name:<34}{shown[0]:>6} %   {shown[1]:>6} to {shown[2]:>6}")
+    return lines
 
 
 def short(path: Path) -> str:

@@ -6,6 +6,8 @@
 torch and Lightning are imported inside the task: --help and a typo answer at once.
 """
 
+import atexit
+import functools
 import gc
 import logging
 import math
@@ -14,7 +16,9 @@ import re
 import shutil
 import sys
 import time
+import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,17 +30,19 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import results
+from arcmargin import ending, interrupts, jobs, results, status, watch
+from arcmargin.arguments import expanded
 from arcmargin.errors import UserError
+from arcmargin.launching import threads_per_job
 from arcmargin.margins import (
     check_margins,
     check_scale,
     infeasible_margin_message,
     matched_margins,
 )
-from arcmargin.mistakes import users_mistake
-from arcmargin.record import RECORD_FILE, Record
-from arcmargin.sweeps import run_folder
+from arcmargin.mistakes import sentence, users_mistake
+from arcmargin.record import Record
+from arcmargin.sweeps import check_on_error, run_folder
 
 log = logging.getLogger("arcmargin")
 
@@ -73,6 +79,7 @@ class Schema:
     batch_size: int = 128
     header_lr: float = 1.0
     evaluate: str = "last"
+    verification_pairs: int | None = None
     resume: str | None = None
     threads: int | None = None
     data_dir: str = "data"
@@ -81,6 +88,8 @@ class Schema:
 
 
 ConfigStore.instance().store(name="schema", node=Schema)
+# Our launcher presets are named like the plugins' schemas on purpose: they are checked against them.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/(launcher|sweeper)/\w+' is validated against")
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 # A source tree keeps conf/ at the top; a wheel carries it inside the package.
@@ -90,71 +99,129 @@ CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir
 
 def main() -> None:
     """The command line: a user's mistake ends in one sentence and exit code 2."""
-    sys.argv[1:] = [_embedding_size(argument) for argument in sys.argv[1:]]
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ[watch.TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors over instead of printing them
+    interrupts.install()
     try:
+        sys.argv[1:] = expanded(sys.argv[1:])
         _task()
     except KeyboardInterrupt:
+        ending.interrupted()
         sys.exit(130)
     except Exception as error:
-        if not wants_traceback:
-            _stop_if_mistake(error)
-        raise
+        swept = watch.end()
+        _stop_if_mistake(error)
+        if swept is None:
+            raise
+        ending.broken_off(swept, error)
+        sys.exit(1)
+    finally:
+        watch.end()
 
 
 def _stop_if_mistake(error: Exception) -> None:
-    sentence = users_mistake(error)
-    if sentence is not None:
-        print(f"arcmargin: {sentence}", file=sys.stderr)
+    told = users_mistake(error)
+    if told is not None and os.environ.get(watch.TRACEBACKS) != "1":
+        print(f"arcmargin: {told}", file=sys.stderr)
         sys.exit(2)
-
-
-def _embedding_size(argument: str) -> str:
-    """embedding_dim=7 means what it says, although Hydra wants the name of an option there."""
-    return re.sub(r"^embedding_dim=(\d+(,\d+)*)$", r"embedding_dim.size=\1", argument)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _task(cfg: DictConfig) -> float:
-    """One run, or one job of a multirun: there a failure is written down and the others go on."""
+    """One run, or one job of a multirun."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    if (folder / RECORD_FILE).exists() and (before := Record.read(folder)).finished:
+    if hydra_config.mode == RunMode.MULTIRUN:
+        try:
+            with jobs.alone(folder):
+                return _job(cfg, folder)
+        finally:
+            _let_go()
+    if (before := jobs.result(folder)) and before.finished:
         log.info("%s is finished already: %s", before.name, results.short(folder))
         return float(before.extra["score"])
     try:
-        if cfg.on_error not in ("continue", "raise"):
-            raise UserError(f"on_error must be 'continue' or 'raise', got '{cfg.on_error}'")
-        return run(cfg, folder, sweep=folder.parent if multirun else None)
+        check_on_error(cfg.on_error)
+        return run(cfg, folder)
     except KeyboardInterrupt:
-        how = f"sweep={folder.parent.name}" if multirun else f"resume={results.short(folder)}"
+        how = f"resume={results.short(folder)}"
         log.error("interrupted; to go on give the same command with %s", how)
         raise
     except Exception as error:
-        if not multirun or cfg.on_error == "raise":
-            _remove_if_empty(folder)
-            _stop_if_mistake(error)  # Hydra would print a line of its own above it
-            raise
-        failed = _record(cfg)
-        failed.status = "failed"
-        failed.error = _sentence(error)
-        failed.write(folder)
-        log.error("%s failed: %s", failed.name, failed.error)
+        _remove_if_empty(folder)
+        _stop_if_mistake(error)  # Hydra would print a line of its own above it
+        raise
+
+
+def _job(cfg: DictConfig, folder: Path) -> float:
+    """A job of a multirun: what becomes of it is written down, a failure too, and the others go on."""
+    sweep = folder.parent
+    if status.stopped(sweep):
+        _remove_if_empty(folder)
         return math.nan
-    finally:
-        gc.collect()  # a trainer and its callbacks are cycles that would keep the job's images
+    interrupts.install()  # in a worker process
+    record = _record(cfg)
+    reporter = status.Reporter(
+        folder, name=record.name, overrides=record.overrides, number=HydraConfig.get().job.num
+    )
+    if (before := jobs.result(folder)) and before.finished:
+        reporter.skip(before.extra["score"])
+        return float(before.extra["score"])
+    with status.own_output(folder, reporter.job):
+        try:
+            reporter.begin()
+            score = run(cfg, folder, sweep=sweep, report=reporter.epoch)
+            (folder / status.TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
+            reporter.end("finished", score=score)
+            return score
+        except KeyboardInterrupt:
+            reporter.end("interrupted")
+            raise
+        except status.Stopped:
+            reporter.end("interrupted")
+        except Exception as error:
+            (folder / status.TRACEBACK).write_text(traceback.format_exc())
+            traceback.print_exc()  # into the job's log
+            record.status, record.error = "failed", sentence(error)
+            record.write(folder)
+            reporter.end("failed", error=record.error)
+            if cfg.on_error == "raise":
+                status.stop(sweep)
+    return math.nan
 
 
-def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
-    """One run: its result lands in `folder`; returns the validation accuracy."""
+def _let_go() -> None:
+    """A trainer and its callbacks are cycles that would keep a job's images.
+
+    What the libraries brought stays: to look through that takes longer than a small job.
+    """
+    gc.collect()
+    _keep_libraries()
+
+
+@functools.cache
+def _keep_libraries() -> None:
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or some of them would complain of leaks at the end
+
+
+def run(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    sweep: Path | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> float:
+    """One run: its result lands in `folder`; returns the validation accuracy.
+
+    `report` is told each epoch that ended and how many there are.
+    """
     started = time.perf_counter()
     try:
         data, module, record = _build(cfg)
     except Exception as error:
         if sweep is not None and (tracker := _tracker(cfg, _record(cfg), folder, sweep)):
-            tracker.fail(_sentence(error))
+            tracker.fail(sentence(error))
         raise
     from arcmargin import training
 
@@ -169,21 +236,25 @@ def run(cfg: DictConfig, folder: Path, *, sweep: Path | None = None) -> float:
             seed=cfg.seed,
             folder=folder,
             evaluate=cfg.evaluate,
+            verification_pairs=cfg.verification_pairs,
             logger=tracker,
             watch=tracker.watch if tracker else None,
-            resume=_checkpoint(cfg.resume, folder),
+            report=report,
+            resume=jobs.checkpoint(cfg.resume, folder),
         )
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}
         record.curves = outcome.curves
         record.extra["score"] = outcome.curves["val_accuracy"][-1]
+        for note in results.note_unseen(record, outcome):
+            log.warning("%s", note)
         record.wandb = tracker.where if tracker else None
         pictures = results.write(record, outcome, folder)
         record.durations = {**outcome.durations, "total_s": time.perf_counter() - started}
         record.write(folder)
     except BaseException as error:
         if tracker:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            tracker.close(255) if interrupted else tracker.fail(_sentence(error))
+            interrupted = isinstance(error, KeyboardInterrupt | status.Stopped)
+            tracker.close(255) if interrupted else tracker.fail(sentence(error))
         raise
     print(results.table(record))
     print("\n".join(results.short(path) for path in (*pictures, folder)), flush=True)
@@ -203,8 +274,8 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     from arcmargin.module import MarginModule
 
     _quiet_libraries()
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
+    if threads := cfg.threads or _threads_of_job():
+        torch.set_num_threads(threads)
     data = instantiate(cfg.dataset, _convert_="all")
     _match_margins(cfg, data.num_classes)
     pl.seed_everything(cfg.seed, verbose=False)
@@ -233,19 +304,22 @@ def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
             )
 
 
+def _threads_of_job() -> int | None:
+    """As many as the launcher leaves for each of its jobs; None leaves torch's choice."""
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    return threads_per_job(hydra_config.launcher) if multirun else None
+
+
 def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
     """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
     if cfg.logger is None:
         return None
-    checkpoint = _checkpoint(cfg.resume, folder)
+    checkpoint = jobs.checkpoint(cfg.resume, folder)
     config = OmegaConf.to_container(cfg, resolve=True)
     continues = checkpoint.parent.parent if checkpoint else None
     start = instantiate(cfg.logger, _convert_="all")
     return start(record=record, config=config, folder=folder, sweep=sweep, continues=continues)
-
-
-def _sentence(error: BaseException) -> str:
-    return users_mistake(error) or f"{type(error).__name__}: {error}"
 
 
 def _record(cfg: DictConfig, class_names: tuple[str, ...] = ()) -> Record:
@@ -283,21 +357,6 @@ def _warn(cfg: DictConfig, record: Record) -> None:
         log.warning("%s", infeasible)
 
 
-def _checkpoint(resume: str | None, folder: Path) -> Path | None:
-    """The checkpoint asked for, or the one that an interrupted run left in this same folder."""
-    if resume is None:
-        last = folder / "checkpoints" / "last.ckpt"
-        return last if last.exists() else None
-    path = Path(resume)
-    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    if not path.is_file():
-        raise UserError(
-            f"resume={resume} holds no checkpoint; give a run folder or a file such as "
-            "outputs/runs/<run>/checkpoints/last.ckpt"
-        )
-    return path
-
-
 def _quiet_libraries() -> None:
     """Keep what Lightning says about itself out of the way of what the run says."""
     for name in logging.root.manager.loggerDict:
@@ -310,9 +369,18 @@ def _quiet_libraries() -> None:
 
 def _remove_if_empty(folder: Path) -> None:
     """A run that never started leaves nothing behind."""
-    if {path.name for path in folder.iterdir()} <= {".hydra", "run.log", "wandb", "wandb_run_id"}:
+    if {path.name for path in folder.iterdir()} <= {
+        ".hydra",
+        ".lock",
+        "run.log",
+        "wandb",
+        "wandb_run_id",
+    }:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main()
+    # Through the module's own name: the workers of a parallel launcher import the task by it.
+    import arcmargin.run as entry
+
+    entry.main()

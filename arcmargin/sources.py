@@ -8,7 +8,7 @@ from urllib.error import URLError
 import numpy as np
 from tqdm import tqdm
 
-from arcmargin.data import ImageData, RawImages, build
+from arcmargin.data import ImageData, RawImages, Unseen, build
 from arcmargin.errors import UserError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -17,7 +17,12 @@ Classes = int | Sequence[int] | None
 
 
 def digits(
-    *, classes: Classes, split_seed: int, val_fraction: float, test_fraction: float
+    *,
+    classes: Classes,
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    unseen: Unseen = None,
 ) -> ImageData:
     """The 1,797 handwritten digits of 8×8 pixels that ship inside scikit-learn."""
     from sklearn.datasets import load_digits
@@ -29,6 +34,7 @@ def digits(
         [str(label) for label in bunch.target_names],
         RawImages(pixels, bunch.target.astype(np.int64)),
         classes=classes,
+        unseen=unseen,
         split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
@@ -36,7 +42,13 @@ def digits(
 
 
 def torchvision_images(
-    *, name: str, data_dir: str, classes: Classes, split_seed: int, val_fraction: float
+    *,
+    name: str,
+    data_dir: str,
+    classes: Classes,
+    split_seed: int,
+    val_fraction: float,
+    unseen: Unseen = None,
 ) -> ImageData:
     """One of torchvision's data sets with an official test split; downloaded when it is missing."""
     import torchvision
@@ -64,6 +76,7 @@ def torchvision_images(
         train,
         test,
         classes=classes,
+        unseen=unseen,
         split_seed=split_seed,
         val_fraction=val_fraction,
     )
@@ -78,6 +91,7 @@ def image_folder(
     split_seed: int,
     val_fraction: float,
     test_fraction: float,
+    unseen: Unseen = None,
 ) -> ImageData:
     """Any directory of images, one sub-folder a class, resized to one size and channel count."""
     if channels not in (1, 3):
@@ -95,6 +109,7 @@ def image_folder(
         class_names,
         RawImages(pixels, np.asarray(labels, dtype=np.int64)),
         classes=classes,
+        unseen=unseen,
         split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,

@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+import math
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from arcmargin import ending, launching, status, watch
 from arcmargin.errors import UserError
+from arcmargin.overview import Overview
 from arcmargin.record import find_records
 from arcmargin.tracking import mode as wandb_mode
 
@@ -32,6 +38,11 @@ def fingerprint(config: DictConfig) -> str:
     }
     content["dataset"].pop("data_dir", None)
     content["header"].pop("class_chunk", None)  # the same sums in another order
+    if content["header"].get("sample_rate") == 1.0:
+        content["header"].pop("sample_rate")
+    for part, key in ((content, "verification_pairs"), (content["dataset"], "unseen")):
+        if part.get(key) is None:  # a setting left alone changes nothing
+            part.pop(key, None)
     for key in ("accelerator", "devices"):  # where it runs; clipping and the like do change it
         content["trainer"].pop(key, None)
     if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap
@@ -46,50 +57,85 @@ def run_folder(*, _root_: DictConfig) -> str:
     return f"{header}_seed{_root_.seed}_{fingerprint(_root_)}"
 
 
+def check_on_error(value: str) -> None:
+    if value not in ("continue", "raise"):
+        raise UserError(f"on_error must be 'continue' or 'raise', got '{value}'")
+
+
 class SweepSummary(Callback):
-    """Says at the end of a multirun what finished, what failed and why; failures exit with 1.
+    """Shows how a multirun goes on, and says at its end what finished, what failed and why.
 
     At its start W&B's mode is decided once for all jobs.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.logger is None:
-            return
-        given = [*config.hydra.overrides.task]
-        given += [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
-        parsed = OverridesParser.create().parse_overrides(given)
-        # Through the environment: a job, perhaps in another process, sees only its own values.
-        os.environ[wandb_mode.SWEPT] = ",".join(
-            o.key_or_group for o in parsed if o.is_sweep_override()
-        )
         try:
-            wandb_mode.resolve(config.wandb.mode)
+            axes = _axes(config)
+        except HydraException:  # Hydra will say it itself
+            return
+        try:
+            check_on_error(config.on_error)
+            launching.prepare(config)
+            # Through the environment: a job, perhaps in another process, sees only its own values.
+            os.environ[wandb_mode.SWEPT] = ",".join(axes)
+            if config.logger is not None:
+                wandb_mode.resolve(config.wandb.mode)
         except UserError as error:  # Hydra would turn it into a warning
             print(f"arcmargin: {error}", file=sys.stderr)
             raise SystemExit(2) from error
+        overview = Overview(_number_of_jobs(config, axes), list(axes))
+        watch.begin(Path(config.hydra.sweep.dir), overview, again=_again(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        if not folder.is_dir():
+        swept = watch.end()
+        if swept is None or not swept.sweep.is_dir():
             return
-        records = find_records(folder).records
-        failed = [record for record in records if not record.finished]
-        print(f"\n{len(records) - len(failed)} runs finished, {len(failed)} failed, in {folder}")
-        for record in failed:
-            print(f"  failed: {record.name} ({record.error})", file=sys.stderr)
-        if len(failed) < len(records):
+        if any(record.finished for record in find_records(swept.sweep).records):
             from arcmargin.report.write import write_report  # matplotlib would slow --help down
 
-            report = write_report([folder])
-            print(report.markdown)
-            print("\n".join(str(file) for file in report.files))
-            if config.logger is not None:
-                from arcmargin.tracking.comparison import log_report
+            with swept.busy("writing the report"):
+                report = write_report([swept.sweep])
+                if config.logger is not None:
+                    from arcmargin.tracking.comparison import log_report
 
-                settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
-                log_report(report.files, folder, settings)
-        if failed:
-            print(
-                f"run the same command with sweep={folder.name} to try those again", file=sys.stderr
-            )
+                    settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
+                    log_report(report.files, swept.sweep, settings)
+            print(ending.tables(report.markdown, report.files), flush=True)
+        status.forget(swept.sweep)
+        if not ending.say(swept):
             raise SystemExit(1)
+
+
+def _axes(config: DictConfig) -> dict[str, int | None]:
+    """The keys that vary and, where they are listed, how many values each has. What the command line
+    says goes before what the configuration says."""
+    given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
+    given += config.hydra.overrides.task
+    loader = GlobalHydra.instance().config_loader()
+    parsed = {
+        override.get_key_element(): override
+        for override in OverridesParser.create(config_loader=loader).parse_overrides(given)
+    }
+    return {
+        override.key_or_group: len(list(override.sweep_string_iterator()))
+        if override.is_discrete_sweep()
+        else None
+        for override in parsed.values()
+        if override.is_sweep_override()
+    }
+
+
+def _number_of_jobs(config: DictConfig, axes: dict[str, int | None]) -> int | None:
+    """Every combination under Hydra's own sweeper; a searching one says how many trials it makes."""
+    sweeper = config.hydra.sweeper
+    if not str(sweeper._target_).endswith("BasicSweeper"):
+        trials: int | None = sweeper.get("n_trials")
+        return trials
+    counts = [count for count in axes.values() if count is not None]
+    return math.prod(counts) if len(counts) == len(axes) else None
+
+
+def _again(config: DictConfig) -> str:
+    """The command that goes on with this sweep, ready for a shell."""
+    named_by_the_clock = OmegaConf.is_interpolation(config, "sweep")
+    return shlex.join([*sys.orig_argv, *([f"sweep={config.sweep}"] * named_by_the_clock)])

@@ -18,19 +18,38 @@ from arcmargin.data import Batches, ImageData
 from arcmargin.errors import UserError
 from arcmargin.module import MarginModule
 from arcmargin.monitor import Monitor
+from arcmargin.openset.evaluate import Evaluation
+from arcmargin.openset.evaluate import evaluate as evaluate_unseen
 from arcmargin.progress import Progress
-from arcmargin.record import Embeddings, Snapshots
+from arcmargin.record import Embeddings, Snapshots, Unseen
 from arcmargin.snapshots import SnapshotTaker
 
 
 class PassNumber(Callback):
-    """Tells the training batches which pass this is: their order depends on nothing else."""
+    """Tells the training batches which pass this is: their order depends on nothing else.
+
+    A resumed run draws what an undisturbed one would have: the random state is in the checkpoint.
+    """
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
+        self.random: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batches.set_epoch(trainer.current_epoch)
+        if "cpu" in self.random:
+            torch.set_rng_state(self.random["cpu"])
+        if "cuda" in self.random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.random["cuda"])
+        self.random = {}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        state = {"cpu": torch.get_rng_state()}
+        return state | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
+
+    def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
+        self.random = state_dict
 
 
 class Outcome(NamedTuple):
@@ -43,6 +62,8 @@ class Outcome(NamedTuple):
     metrics: dict[str, float | None]
     curves: dict[str, list[float | None]]
     durations: dict[str, float]
+    unseen: Unseen | None = None  # images of classes held out of training
+    openset: Evaluation | None = None  # how they are told apart
 
 
 def train(
@@ -55,20 +76,25 @@ def train(
     seed: int,
     folder: Path,
     evaluate: str = "last",
+    verification_pairs: int | None = None,
     logger: Logger | None = None,
     watch: Callable[[int, Embeddings, float], None] | None = None,
+    report: Callable[[int, int], None] | None = None,
     resume: Path | None = None,
 ) -> Outcome:
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
 
     `trainer` makes a Lightning trainer from the arguments given here. Checkpoints go to
     folder/checkpoints: last.ckpt after each epoch and best.ckpt, the highest validation accuracy.
-    `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs.
+    Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
+    `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs;
+    `report` is told each epoch that ended and how many there are.
     """
     if epochs < 1:
         raise UserError(f"epochs must be at least 1, got {epochs}")
     if evaluate not in ("last", "best"):
         raise UserError(f"evaluate must be 'last' or 'best', got '{evaluate}'")
+    _check_pairs(verification_pairs, data)
     start = time.perf_counter()
     taker = SnapshotTaker(data, watch=watch)
     batches = Batches(data.train, batch_size, seed=seed)
@@ -87,7 +113,7 @@ def train(
         callbacks=[
             PassNumber(batches),
             taker,
-            Progress(),
+            Progress(report),
             checkpoint,
             *([Monitor()] if logger else []),
         ],
@@ -106,6 +132,12 @@ def train(
         module.load_state_dict(state["state_dict"])
     module.to(fitter.strategy.root_device).eval()
     embeddings, predicted, metrics = _evaluate(module, data)
+    unseen = _unseen(module, data)
+    openset = None
+    if unseen is not None:
+        pairs = data.pairs if verification_pairs is None else verification_pairs
+        openset = evaluate_unseen(unseen.embeddings, unseen.labels, pairs)
+        metrics |= openset.metrics
     durations = {
         "train_s": trained - start,
         "snapshots_s": taker.seconds,
@@ -113,7 +145,20 @@ def train(
     }
     curves = {k: v for k, v in module.curves.items() if any(value is not None for value in v)}
     sampled = taker.index.numpy()
-    return Outcome(embeddings, predicted, taker.snapshots(), sampled, metrics, curves, durations)
+    moments = taker.snapshots()
+    return Outcome(
+        *(embeddings, predicted, moments, sampled, metrics, curves, durations, unseen, openset)
+    )
+
+
+def _check_pairs(verification_pairs: int | None, data: ImageData) -> None:
+    if verification_pairs is None:
+        return
+    if verification_pairs < 100:
+        raise UserError(f"verification_pairs must be at least 100, got {verification_pairs}")
+    if data.unseen is None or data.pairs is not None:
+        why = "has no unseen classes" if data.unseen is None else "lists its own pairs"
+        raise UserError(f"verification_pairs has no effect: the data set {why}; leave it out")
 
 
 def _trainer(make: Callable[..., pl.Trainer], **arguments: Any) -> pl.Trainer:
@@ -136,7 +181,8 @@ def _on_device(data: ImageData, device: torch.device) -> ImageData:
     """The images on the accelerator where they take less than half of its free memory."""
     if device.type != "cuda":
         return data
-    size = sum(s.images.nbytes for s in (data.train, data.val, data.test))
+    splits = (data.train, data.val, data.test, data.unseen)
+    size = sum(split.images.nbytes for split in splits if split is not None)
     return data.to(device) if size < torch.cuda.mem_get_info(device)[0] / 2 else data
 
 
@@ -155,3 +201,12 @@ def _evaluate(
     accuracy = (predicted == labels).double().mean().item()
     geometric = geometry.measure(result.embeddings, result.labels, data.num_classes)
     return result, predicted.cpu().numpy(), {"accuracy": accuracy, **geometric}
+
+
+def _unseen(module: MarginModule, data: ImageData) -> Unseen | None:
+    if data.unseen is None:
+        return None
+    embedded = module.embed(data.unseen.images).cpu().numpy()
+    return Unseen(
+        embedded, data.unseen.labels.cpu().numpy(), np.array(data.unseen_names, dtype=str)
+    )

@@ -1,11 +1,13 @@
 """Shapes are checked in every test: jaxtyping reads the annotations, beartype enforces them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -55,3 +57,37 @@ def interrupt_training() -> Callable[..., tuple[int, str]]:
         return process.wait(60), said
 
     return run
+
+
+# Without a GPU, yet with WebGL; and it asks nothing of the network.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+
+
+def _unavailable(reason: str) -> None:
+    if os.environ.get("ARCMARGIN_REQUIRE_BROWSER"):
+        pytest.fail(f"{reason}, and ARCMARGIN_REQUIRE_BROWSER is set")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for found in map(shutil.which, names) if found), None)
+    if program is None:
+        _unavailable(f"no browser: none of {', '.join(names)} is on the PATH")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _unavailable("no playwright: pip install playwright")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()

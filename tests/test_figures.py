@@ -1,4 +1,5 @@
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
@@ -17,7 +19,7 @@ from arcmargin import geometry
 from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record
 from arcmargin.report import drawing, figures
-from arcmargin.report.figures import Cell
+from arcmargin.report.grid import Cell, grid
 from arcmargin.report.marks import COLOURS, class_colours
 
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
@@ -108,13 +110,24 @@ def test_a_panel_states_its_result_and_fits(data: Embeddings, names: list[str] |
     assert_nothing_sticks_out(figure)
 
 
+def turn(corners: np.ndarray) -> float:
+    """Degrees between the ends of points along a circle."""
+    return float(np.ptp(np.degrees(np.unwrap(np.arctan2(corners[:, 1], corners[:, 0])))))
+
+
 def test_the_circle_draws_the_measured_gaps() -> None:
     data = embeddings()
     ax = Figure().add_subplot()
     drawing.circle(ax, data, [str(c) for c in range(10)], predicted=18.0, inches=5.0)
-    wedges = [patch for patch in ax.findobj(Wedge) if isinstance(patch, Wedge)]
+    sectors = [
+        path.vertices
+        for shapes in ax.collections
+        if isinstance(shapes, PolyCollection)
+        for path in shapes.get_paths()
+        if not path.vertices[0].any()  # sectors start at the centre; ridges do not
+    ]
     around = geometry.arcs(data.embeddings, data.labels)
-    spans = sorted(round(wedge.theta2 - wedge.theta1, 6) for wedge in wedges)
+    spans = sorted(round(turn(corners[1:-1]), 6) for corners in sectors)
     expected = sorted(np.round([*around.gap, *(around.high - around.low)], 6))
     np.testing.assert_allclose(spans, expected, atol=1e-5)
     numbers = {text.get_text() for text in ax.texts}
@@ -125,12 +138,28 @@ def test_the_bracket_is_as_wide_as_the_predicted_gap() -> None:
     data = embeddings(classes=4)
     ax = Figure().add_subplot()
     drawing.circle(ax, data, list("0123"), predicted=18.0, inches=2.0)
-    brackets = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 52]
+    segments = [
+        s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()
+    ]
+    brackets = [segment for segment in segments if len(segment) == 52]
     assert len(brackets) == 4
-    for line in brackets:
-        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-        turn = np.degrees(np.unwrap(np.arctan2(y, x)))
-        assert np.ptp(turn) == pytest.approx(18.0)
+    for corners in brackets:
+        assert turn(corners) == pytest.approx(18.0)
+
+
+@pytest.mark.parametrize("middle", [0.0, 3.0, 180.0, 359.0])
+def test_a_ridge_is_the_density_without_its_empty_stretch(middle: float) -> None:
+    rng = np.random.default_rng(0)
+    height = drawing._density(rng.normal(middle, 4, 5000), width=13.0)
+    shape, outline = drawing._ridge(height)
+    outer, inner = np.split(shape, 2)
+    np.testing.assert_allclose(np.linalg.norm(inner, axis=1), 1)
+    radius = np.linalg.norm(outer, axis=1)
+    bins = np.floor(np.degrees(np.arctan2(outer[:, 1], outer[:, 0])) % 360 * drawing.BINS / 360)
+    np.testing.assert_allclose(radius - 1, height[bins.astype(int)], atol=1e-9)
+    left_out = np.delete(height, bins.astype(int))
+    assert len(left_out) > 0.8 * drawing.BINS and left_out.max() <= 0.002
+    assert np.isnan(outline[radius <= 1.06]).all() and not np.isnan(outline[radius > 1.06]).any()
 
 
 def test_overlap_is_hatched_and_explained() -> None:
@@ -226,7 +255,7 @@ def test_grid_wraps_and_states_mean_and_spread_over_seeds(tmp_path: Path) -> Non
     runs = [finished_run(tmp_path / str(i), seed=i) for i in range(3)]
     for run, accuracy in zip(runs, (0.98, 0.99, 0.97), strict=True):
         run.metrics["accuracy"] = accuracy
-    figure = figures.grid([[Cell(runs)] * 5], [""], list("abcde"), title="mnist")
+    figure = grid([[Cell(runs)] * 5], [""], list("abcde"), title="mnist")
     assert len(figure.axes) == 5  # three, then two and the legend
     assert len({round(ax.get_position().y0, 6) for ax in figure.axes}) == 2
     assert texts(figure).count("accuracy 98.00 ± 1.00 %") == 5
@@ -249,7 +278,7 @@ def test_empty_cells_say_why(tmp_path: Path) -> None:
     blank = finished_run(tmp_path / "blank", data=nothing, metrics={})
     cells = [[Cell([run, failed]), Cell([failed])], [Cell([]), Cell([gone])], [Cell([blank])] * 2]
     for angles in (False, True):
-        figure = figures.grid(cells, ["r", "s", "t"], ["m2 = 0.2", "m2 = 0.5"], angles=angles)
+        figure = grid(cells, ["r", "s", "t"], ["m2 = 0.2", "m2 = 0.5"], angles=angles)
         said = texts(figure).replace("\n", " ")
         for words in (
             "1 of 2 runs failed",
@@ -265,13 +294,13 @@ def test_empty_cells_say_why(tmp_path: Path) -> None:
 def test_histograms_share_their_limits(tmp_path: Path) -> None:
     narrow = finished_run(tmp_path / "a", data=embeddings(2, classes=20))
     wide = finished_run(tmp_path / "b", data=embeddings(2, classes=3))
-    figure = figures.grid([[Cell([narrow]), Cell([wide])]], [""], ["a", "b"], angles=True)
+    figure = grid([[Cell([narrow]), Cell([wide])]], [""], ["a", "b"], angles=True)
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
 
 
 def test_long_class_names_move_to_the_legend_of_small_pictures(tmp_path: Path) -> None:
     run = finished_run(tmp_path, class_names=FASHION)
-    figure = figures.grid([[Cell([run])] * 5], [""], list("abcde"))
+    figure = grid([[Cell([run])] * 5], [""], list("abcde"))
     assert texts(figure).count("Ankle boot") == 1
     assert_nothing_sticks_out(figure)
 
@@ -284,6 +313,14 @@ def test_save_by_suffix(tmp_path: Path, suffix: str) -> None:
     assert {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<svg"}[suffix] in start or suffix == "svg"
     if suffix == "png":
         assert Image.open(path).width > 900
+
+
+def test_pages_are_one_pdf_and_numbered_pictures(tmp_path: Path) -> None:
+    pages = [Figure(figsize=(1, 1)) for _ in range(3)]
+    (pdf,) = figures.save_pages(pages, tmp_path / "grid.pdf")
+    assert len(re.findall(rb"/Type /Page\b", pdf.read_bytes())) == 3
+    names = [path.name for path in figures.save_pages(pages, tmp_path / "grid.png")]
+    assert names == ["grid.png", "grid_2.png", "grid_3.png"]
 
 
 def test_save_says_why_it_cannot(tmp_path: Path) -> None:

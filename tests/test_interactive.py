@@ -3,10 +3,7 @@
 import base64
 import io
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -210,37 +207,6 @@ def test_bad_input_is_named() -> None:
 # ---- in a browser --------------------------------------------------------------------------------
 
 READY = "() => document.body.dataset.ready"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
-
-
-def unavailable(reason: str) -> None:
-    if os.environ.get("ARCMARGIN_REQUIRE_BROWSER"):
-        pytest.fail(f"{reason}, and ARCMARGIN_REQUIRE_BROWSER is set")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((found for found in map(shutil.which, names) if found), None)
-    if program is None:
-        unavailable(f"no browser: none of {', '.join(names)} is on the PATH")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("no playwright: pip install playwright")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 class Reader:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from arcmargin.record import find_records
-from arcmargin.report.tables import configurations, summary_markdown, summary_rows
+from arcmargin.report.configurations import configurations
+from arcmargin.report.paper import markdown
+from arcmargin.report.tables import summary_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())
@@ -15,7 +17,7 @@ PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if pat
 def test_the_published_table_agrees_with_its_records(folder):
     found = find_records(folder)
     assert found.records and not found.damaged
-    table = summary_markdown(summary_rows(configurations(found.records)))
+    table = markdown(summary_rows(configurations(found.records)))
     pages = {page: (ROOT / page).read_text() for page in ("README.md", "docs/results.md")}
     assert any(table in text for text in pages.values()), f"{folder.name}: the table reads\n{table}"
 
@@ -38,6 +40,6 @@ def test_none_of_ten_seeds_is_stuck():
 def test_a_changed_record_is_noticed(tmp_path):
     """The check above can fail: one metric of one record decides the table."""
     records = find_records(PUBLISHED[0]).records
-    before = summary_markdown(summary_rows(configurations(records)))
+    before = markdown(summary_rows(configurations(records)))
     records[0].metrics["accuracy"] -= 0.01
-    assert summary_markdown(summary_rows(configurations(records))) != before
+    assert markdown(summary_rows(configurations(records))) != before

@@ -1,8 +1,5 @@
-import csv
-import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,9 @@ from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Record
 from arcmargin.report import layout
 from arcmargin.report import write as report
-from arcmargin.report.tables import configurations, read_csv, summary_markdown, summary_rows
+from arcmargin.report.configurations import Configuration, configurations
+from arcmargin.report.paper import markdown
+from arcmargin.report.tables import read_csv, summary_rows
 
 ROOT = Path(report.__file__).parents[2]
 OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
@@ -53,8 +52,14 @@ def titles(records: list[Record], **chosen: Any) -> tuple[list[str], list[str]]:
     found = configurations(
         records, extra=[*(chosen.get("rows") or []), *(chosen.get("cols") or [])]
     )
-    _, rows, cols, _ = layout.place(found, *layout.axes(found, **chosen))
-    return rows, cols
+    (page,), _ = layout.place(found, layout.axes(found, **chosen))
+    return page.row_titles, page.col_titles
+
+
+def only_page(found: list[Configuration], **chosen: Any) -> layout.Page:
+    (page,), left_out = layout.place(found, layout.axes(found, **chosen))
+    assert left_out == ""
+    return page
 
 
 def six() -> list[Record]:
@@ -82,7 +87,7 @@ def test_headers_down_and_the_margin_across() -> None:
 
 def test_a_head_without_margin_stands_in_every_column() -> None:
     found = configurations(six())
-    cells, *_ = layout.place(found, *layout.axes(found))
+    cells = only_page(found).cells
     assert [[cell.records[0].header for cell in line] for line in cells[:2]] == [
         ["linear", "linear"],
         ["arcface", "arcface"],
@@ -160,17 +165,69 @@ def test_rows_and_cols_override() -> None:
     assert rows == ["seed = 0", "seed = 1", "seed = 2"]
     assert len(cols) == 5
     found = configurations(six())
-    cells, *_ = layout.place(found, *layout.axes(found, rows=[], cols=["m2"]))
+    cells = only_page(found, rows=[], cols=["m2"]).cells
     assert cells[0][0].note == "1 of 4 configurations"
 
 
-def test_a_grid_too_large_to_read_says_how_much_it_shows() -> None:
-    records = [run(h, m2=m2 / 100) for h in OWN for m2 in range(1, 41)]
+def test_a_grid_too_large_for_a_page_shows_an_even_choice_and_says_so() -> None:
+    records = [run(h, m2=m2 / 100) for h in OWN for m2 in range(1, 41)] + [run("linear")]
     found = configurations(records)
-    cells, rows, cols, note = layout.place(found, *layout.axes(found))
-    assert len(cells) * len(cells[0]) <= layout.MOST_CELLS
-    assert (len(rows), len(cols)) == (len(cells), len(cells[0]))
-    assert note == [f"first {len(cells) * len(cells[0])} of 120 cells"]
+    pages, left_out = layout.place(found, layout.axes(found))
+    assert left_out == "15 of 40 columns"
+    assert [page.col_titles[0] for page in pages] == ["m2 = 0.01", "m2 = 0.15", "m2 = 0.29"]
+    assert pages[-1].col_titles[-1] == "m2 = 0.4"
+    for page in pages:
+        assert page.row_titles == ["linear", "arcface", "cosface", "sphereface"]
+        assert [cell.records[0].header for cell in page.cells[0]] == ["linear"] * 5
+
+
+def test_a_third_axis_gets_pages_when_one_would_be_too_small() -> None:
+    heads, margins = [*OWN, "normface"], (0.1, 0.2, 0.3, 0.4, 0.5)
+    records = [
+        run(h, m2=m2, dataset=d) for h in heads for m2 in margins for d in ("mnist", "digits")
+    ]
+    few = configurations([record for record in records if record.m2 < 0.35])
+    assert len(only_page(few).row_titles) == 8
+    found = configurations(records)
+    pages, left_out = layout.place(found, layout.axes(found))
+    assert ([page.title for page in pages], left_out) == (["digits", "mnist"], "")
+    for page in pages:
+        assert page.row_titles == ["normface", "arcface", "cosface", "sphereface"]
+        assert {c.records[0].dataset for line in page.cells for c in line} == {page.title}
+    chosen = layout.axes(few, pages=["header"])
+    assert chosen.pages == ["header"]
+    pages, left_out = layout.place(few, chosen)
+    assert ([page.title for page in pages], left_out) == (
+        ["normface", "arcface", "cosface", "sphereface"],
+        "",
+    )
+    many = [run(h, m2=m2, seed=seed) for h in heads for m2 in margins for seed in range(9)]
+    found = configurations(many, extra=["seed"])
+    pages, left_out = layout.place(found, layout.axes(found))
+    assert [page.title for page in pages] == ["seed = 0", "seed = 4", "seed = 8"]
+    assert left_out == "3 of 9 pages"
+
+
+def test_a_page_leaves_out_what_none_of_its_runs_has() -> None:
+    records = [run(m2=m2, s=s) for m2 in (0.1, 0.2) for s in (8.0, 16.0)]
+    records += [run("cosface", m2=0.5, m3=0.2, s=16.0), run("linear")]
+    found = configurations(records)
+    pages, _ = layout.place(found, layout.axes(found, rows=["header"], cols=["m2"], pages=["s"]))
+    assert [(page.title, page.row_titles, page.col_titles) for page in pages] == [
+        ("s = 8", ["linear", "arcface"], ["m2 = 0.1", "m2 = 0.2"]),
+        ("s = 16", ["linear", "arcface", "cosface"], ["m2 = 0.1", "m2 = 0.2", "m2 = 0.5"]),
+    ]
+
+
+def test_a_wanted_gap_says_nothing_of_a_head_without_margin() -> None:
+    """normface ran once, with the first of the gaps, and stands in every column."""
+    records = [run("normface", overrides=["gap_deg=10"])]
+    records += [run(m2=g / 57, overrides=[f"gap_deg={g}"]) for g in (10, 20)]
+    page = only_page(configurations(records))
+    assert page.col_titles == ["gap_deg = 10", "gap_deg = 20"]
+    assert [cell.records[0].header for cell in page.cells[0]] == ["normface", "normface"]
+    combined = run("combined", m2=0.3, overrides=["gap_deg=10"], extra={"matched": None})
+    assert configurations([combined, *records])[-1].settings["gap_deg"] is None
 
 
 def test_summary_is_mean_deviation_and_interval_over_seeds() -> None:
@@ -191,6 +248,7 @@ def test_a_repeat_with_the_same_seed_counts_once() -> None:
     failed = run(status="failed", error="killed")
     (one,) = configurations([older, newer, failed])
     assert [record.metrics["accuracy"] for record in one.records] == [0.9]
+    assert one.values("accuracy") == {0: 0.9}
     without_seed = [run(seed=None, folder=Path(str(i))) for i in range(2)]
     assert len(configurations(without_seed)[0].records) == 2
 
@@ -199,7 +257,7 @@ def test_markdown_table() -> None:
     records = matched()
     for record in records:
         record.metrics["accuracy"] += record.seed / 100 if record.seed else 0
-    table = summary_markdown(summary_rows(configurations(records)))
+    table = markdown(summary_rows(configurations(records)))
     lines = table.splitlines()
     assert lines[0] == "| header | m1 | m2 | m3 | accuracy % | gap min | gap mean |"
     assert lines[2] == "| linear | – | – | – | 99.00 ± 1.00 | 20.0 ± 0.0 | 25.0 ± 0.0 |"
@@ -209,7 +267,7 @@ def test_markdown_table() -> None:
 
 def test_markdown_states_failures() -> None:
     records = [run(), run(seed=1, status="failed", metrics={}), run("linear")]
-    table = summary_markdown(summary_rows(configurations(records)))
+    table = markdown(summary_rows(configurations(records)))
     assert "| arcface | 98.00 | 20.0 | 25.0 | 1 of 2 |" in table
     assert "| linear | 98.00 | 20.0 | 25.0 | 1 of 1 |" in table
 
@@ -227,8 +285,8 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     (folder / "lost" / ".hydra").mkdir(parents=True)
     assert report.main([str(folder), "--formats", "png,svg"]) == 0
     said = capsys.readouterr()
-    names = {"grid.png", "grid.svg", "angles.png", "angles.svg"}
-    names |= {"runs.csv", "summary.csv", "summary.md", "compare.html"}
+    names = {"grid.png", "grid.svg", "angles.png", "angles.svg", "index.html", "compare.html"}
+    names |= {"runs.csv", "summary.csv", "summary.md", "summary.tex", "differences.csv"}
     assert {path.name for path in (folder / "report").iterdir()} == names
     for name in names:
         assert str(folder / "report" / name) in said.out
@@ -237,7 +295,7 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     assert "run-0015: NaN loss" in said.err
     table = (folder / "report" / "summary.md").read_text()
     assert table in said.out
-    assert summary_markdown(read_csv(folder / "report" / "summary.csv")) == table
+    assert markdown(read_csv(folder / "report" / "summary.csv")) == table
     rows = read_csv(folder / "report" / "runs.csv")
     assert len(rows) == 16
     failed = next(row for row in rows if row["status"] == "failed")
@@ -310,26 +368,49 @@ def test_the_script(tmp_path: Path) -> None:
     )
 
 
-def test_a_thousand_runs_take_seconds(tmp_path: Path) -> None:
-    records = [
-        run(head, m2=m2 / 10, seed=seed)
-        for head in ("arcface", "cosface", "sphereface", "normface")
-        for m2 in range(1, 6)
-        for seed in range(50)
+def test_two_sweeps_keep_the_same_runs_apart(tmp_path: Path) -> None:
+    both = tmp_path / "a" / "demo", tmp_path / "b" / "demo"
+    for place, accuracy in zip(both, (0.9, 0.8), strict=True):
+        records = [run(m2=0.3, seed=s, metrics={"accuracy": accuracy}) for s in range(2)]
+        save(place, [*records, run("linear", metrics={"accuracy": accuracy / 2})])
+    made = report.write_report(both, out=tmp_path / "out")
+    assert made.repeats == 0
+    rows = read_csv(tmp_path / "out" / "summary.csv")
+    told = [(row["header"], row["sweep"], float(row["accuracy"]), row["runs"]) for row in rows]
+    assert told == [
+        ("linear", "a/demo", 0.45, "1"),
+        ("linear", "b/demo", 0.4, "1"),
+        ("arcface", "a/demo", 0.9, "2"),
+        ("arcface", "b/demo", 0.8, "2"),
     ]
-    for index, record in enumerate(records):
-        folder = tmp_path / str(index)
-        folder.mkdir()
-        content = {"header": record.header, "dataset": "mnist", "embedding_dim": 2, "s": 30.0}
-        content |= {"m2": record.m2, "seed": record.seed, "metrics": record.metrics}
-        (folder / "record.json").write_text(json.dumps(content))
-    began = time.process_time()
-    report.write_report([tmp_path])
-    assert time.process_time() - began < 10
-    with open(tmp_path / "report" / "runs.csv") as file:
-        assert len(list(csv.DictReader(file))) == 1000
+    page = only_page(configurations(made.found.records))
+    assert (page.row_titles, page.col_titles) == (
+        ["linear", "arcface, m2 = 0.3"],
+        ["a/demo", "b/demo"],
+    )
+    lines = [float(row["difference"]) for row in read_csv(tmp_path / "out" / "differences.csv")]
+    assert lines[:2] == pytest.approx([0.45, 0.4])  # arcface less the baseline of its own sweep
+
+
+def test_sweeps_of_different_runs_make_one_comparison(tmp_path: Path) -> None:
+    save(tmp_path / "a", [run("linear"), run(m2=0.2)])
+    save(tmp_path / "b", [run(m2=0.5)])
+    made = report.write_report([tmp_path / "a", tmp_path / "b"])
+    assert "sweep" not in read_csv(tmp_path / "a" / "report" / "summary.csv")[0]
+    assert {row["sweep"] for row in read_csv(tmp_path / "a" / "report" / "runs.csv")} == {"a", "b"}
+    assert made.markdown.count("\n| ") == 4
+
+
+def test_pages_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
+    folder = save(tmp_path / "sweep", [run()], embeddings=False)
+    (folder / "report").mkdir()
+    for name in ("grid_2.png", "angles_3.svg", "grid_of_mine.png"):
+        (folder / "report" / name).write_text("old")
+    report.write_report([folder], formats=["png"])
+    left = {path.name for path in (folder / "report").iterdir()}
+    assert "grid_of_mine.png" in left and not left & {"grid_2.png", "angles_3.svg"}
 
 
 def test_no_rows_make_no_table() -> None:
     with pytest.raises(UserError):
-        summary_markdown([])
+        markdown([])

@@ -87,18 +87,24 @@ def test_the_watcher_sees_what_the_snapshots_keep(data, tmp_path):
 
 
 def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
-    whole = fit(data, tmp_path / "whole")
+    def noisy():  # draws random numbers in every step
+        model = module(data)
+        model.augment = torch.nn.Dropout(0.2)
+        return model
+
+    whole = fit(data, tmp_path / "whole", model=noisy())
 
     class CutOff(MarginModule):
         def on_train_epoch_start(self):
             if self.current_epoch == 2:
                 raise KeyboardInterrupt
 
-    cut = module(data)
+    cut = noisy()
     cut.__class__ = CutOff
     with pytest.raises(KeyboardInterrupt):
         fit(data, tmp_path / "cut", model=cut)
-    resumed = fit(data, tmp_path / "cut", resume=tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    resumed = fit(data, tmp_path / "cut", model=noisy(), resume=last)
     assert resumed.metrics == whole.metrics
     assert resumed.curves == whole.curves
     assert resumed.snapshots.epochs.tolist() == whole.snapshots.epochs.tolist()

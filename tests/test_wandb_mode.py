@@ -199,3 +199,14 @@ def test_the_config_is_plain_and_has_the_margins_that_act_on_top():
     assert (plain["m1"], plain["m2"], plain["m3"], plain["s"]) == (1.0, 0.5, 0.0, 30.0)
     assert plain["header"] == {"name": "arcface", "s": 30.0}
     assert plain["folder"] == "out" and "wandb" not in plain
+
+
+def test_the_report_page_is_in_the_artifact_only(tmp_path):
+    """Its pictures lie beside the runs, so W&B could not show it whole."""
+    from arcmargin.tracking.comparison import shown
+
+    for name in ("index.html", "compare.html", "summary.tex", "grid.pdf"):
+        (tmp_path / name).write_text("<p>text</p>")
+    assert shown(tmp_path / "index.html") is None
+    assert shown(tmp_path / "summary.tex") is None and shown(tmp_path / "grid.pdf") is None
+    assert shown(tmp_path / "compare.html") is not None

@@ -9,8 +9,9 @@ from typing import Any
 import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Circle, Polygon, Wedge
+from matplotlib.patches import Circle, Wedge
 from matplotlib.ticker import NullLocator
 
 from arcmargin import geometry
@@ -30,23 +31,29 @@ def circle(
     long = max(map(len, names)) if labelled(names, inches) else 1
     _blank(ax, limit=1.66 + 0.045 * max(0, long - 3))
     around = geometry.arcs(data.embeddings, data.labels)
-    colours = class_colours(len(names))
     unit, labels = directed(data)
     degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0]))
-    ends = around.centre + around.high
-    for end, gap in zip(ends, around.gap, strict=True):
-        _gap(ax, end, gap, predicted, inches)
-    for label, centre, low, high in zip(*around[:4], strict=True):
-        colour = colours[label]
-        ax.add_artist(Wedge((0, 0), 1, centre + low, centre + high, fc=colour, alpha=0.45, lw=0))
-        ax.plot(*_polar(centre, [0.0, 1.0]), color=colour, lw=0.4 + 0.15 * inches, zorder=3)
-        height = 0.45 * np.sqrt(_density(degrees[labels == label], high - low))
-        _ridge(ax, height, colour)
-        if labelled(names, inches):
+    _gaps(ax, around, predicted, inches)
+    own = [class_colours(len(names))[label] for label in around.classes]
+    starts, ends = around.centre + around.low, around.centre + around.high
+    arcs = [_sector(start, end) for start, end in zip(starts, ends, strict=True)]
+    ax.add_collection(PolyCollection(arcs, fc=own, alpha=0.45, lw=0), autolim=False)
+    rays = [_polar(centre, [0.0, 1.0]).T for centre in around.centre]
+    _lines(ax, rays, colors=own, lw=0.4 + 0.15 * inches, zorder=3)
+    ridges = [
+        _ridge(0.45 * np.sqrt(_density(degrees[labels == label], high - low)))
+        for label, low, high in zip(around.classes, around.low, around.high, strict=True)
+    ]
+    shapes = [shape for shape, _ in ridges]
+    ax.add_collection(PolyCollection(shapes, fc=own, lw=0, alpha=0.75, zorder=1), autolim=False)
+    _lines(ax, [line for _, line in ridges], colors=own, lw=0.6, zorder=2)
+    if labelled(names, inches):
+        for label, centre in zip(around.classes, around.centre, strict=True):
             _outside(ax, centre, names[label], inches)
     ax.add_artist(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7, zorder=4))
-    for x, y in data.centres.astype(np.float64):
-        ax.plot(*_polar(np.degrees(np.arctan2(y, x)), [0.95, 1.0]), color=INK, lw=1.1, zorder=5)
+    x, y = data.centres.astype(np.float64).T
+    directions = [_polar(angle, [0.95, 1.0]).T for angle in np.degrees(np.arctan2(y, x))]
+    _lines(ax, directions, colors=INK, lw=1.1, zorder=5)
 
 
 def _outside(ax: Axes, degrees: float, name: str, inches: float) -> None:
@@ -58,22 +65,37 @@ def _outside(ax: Axes, degrees: float, name: str, inches: float) -> None:
     ax.text(x, y, name, fontsize=_size(inches), color=INK, ha=ha, va=va)
 
 
-def _gap(ax: Axes, end: float, gap: float, predicted: float | None, inches: float) -> None:
-    """The wedge between two arcs; where they overlap it is red."""
-    middle = end + gap / 2
-    if gap < 0:
-        hatched: dict[str, Any] = {"fc": "none", "ec": OVERLAP, "hatch": "/////", "lw": 0}
-        ax.add_artist(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
-    else:
-        ax.add_artist(Wedge((0, 0), 1, end, end + gap, fc=GAP, lw=0))
-    if predicted:  # a bracket of no width says nothing
-        span = np.linspace(middle - predicted / 2, middle + predicted / 2, 50)
-        radius = np.r_[0.77, np.full(50, 0.81), 0.77]
-        bracket = _polar(np.r_[span[0], span, span[-1]], radius)
-        ax.plot(*bracket, color=INK, lw=0.5 + 0.15 * inches, solid_capstyle="butt", zorder=4)
-    if inches > 3.5 and gap > 7:  # room for a number
-        x, y = _polar(middle, 0.66)
-        ax.text(x, y, f"{gap:.0f}°", fontsize=8, color=INK, ha="center", va="center", zorder=6)
+def _gaps(ax: Axes, around: geometry.Arcs, predicted: float | None, inches: float) -> None:
+    """The wedges between the arcs, hatched red where those overlap, and the predicted brackets."""
+    ends = around.centre + around.high
+    open_gaps, brackets = [], []
+    hatched: dict[str, Any] = {"fc": "none", "ec": OVERLAP, "hatch": "/////", "lw": 0}
+    for end, gap in zip(ends, around.gap, strict=True):
+        middle = end + gap / 2
+        if gap < 0:
+            ax.add_artist(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
+        else:
+            open_gaps.append(_sector(end, end + gap))
+        if predicted:  # a bracket of no width says nothing
+            span = np.linspace(middle - predicted / 2, middle + predicted / 2, 50)
+            radius = np.r_[0.77, np.full(50, 0.81), 0.77]
+            brackets.append(_polar(np.r_[span[0], span, span[-1]], radius).T)
+        if inches > 3.5 and gap > 7:  # room for a number
+            x, y = _polar(middle, 0.66)
+            ax.text(x, y, f"{gap:.0f}°", fontsize=8, color=INK, ha="center", va="center", zorder=6)
+    ax.add_collection(PolyCollection(open_gaps, fc=GAP, lw=0), autolim=False)
+    _lines(ax, brackets, colors=INK, lw=0.5 + 0.15 * inches, zorder=4)
+
+
+def _lines(ax: Axes, lines: list[np.ndarray], **style: Any) -> None:
+    """Many lines as one artist: a page of 48 circles has a thousand."""
+    ax.add_collection(LineCollection(lines, capstyle="butt", **style), autolim=False)
+
+
+def _sector(start: float, end: float) -> np.ndarray:
+    """(n, 2) from the centre around the unit circle, a point every degree."""
+    along = np.linspace(start, end, max(2, int(np.ceil(end - start)) + 1))
+    return np.r_[np.zeros((1, 2)), _polar(along, np.ones(len(along))).T]
 
 
 def _density(degrees: np.ndarray, width: float) -> np.ndarray:
@@ -87,13 +109,17 @@ def _density(degrees: np.ndarray, width: float) -> np.ndarray:
     return smooth / smooth.max()
 
 
-def _ridge(ax: Axes, height: np.ndarray, colour: str) -> None:
-    angle = (np.arange(BINS + 1) + 0.5) * 360 / BINS
-    height = np.append(height, height[0])
-    outer, inner = _polar(angle, 1 + height), _polar(angle[::-1], np.ones(BINS + 1))
-    ax.add_artist(Polygon(np.c_[np.c_[outer], np.c_[inner]].T, fc=colour, lw=0, alpha=0.75))
-    visible = np.where(height > 0.06, 1 + height, np.nan)
-    ax.plot(*_polar(angle, visible), color=colour, lw=0.6)
+def _ridge(height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A density on the circle as a polygon and its visible outline, (n, 2) each, without the
+    stretch where there is none of it."""
+    high = np.flatnonzero(height > 0.002)
+    empty = np.diff(high, append=high[0] + BINS)
+    first = high[(empty.argmax() + 1) % len(high)]
+    bins = np.arange(first - 1, first + BINS - empty.max() + 2)
+    bins = bins[: BINS + 1]
+    angle, height = (bins + 0.5) * 360 / BINS, height[bins % BINS]
+    outer, inner = _polar(angle, 1 + height).T, _polar(angle[::-1], np.ones(len(angle))).T
+    return np.r_[outer, inner], np.where(height[:, None] > 0.06, outer, np.nan)
 
 
 def sphere(

@@ -1,4 +1,4 @@
-"""Records -> comparison grid, CSV and Markdown tables: python scripts/report.py outputs/<folder>"""
+"""Records -> index.html, comparison grid and tables: python scripts/report.py outputs/<folder>"""
 
 import argparse
 import contextlib
@@ -10,22 +10,33 @@ from typing import NamedTuple
 
 from arcmargin.errors import UserError
 from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
-from arcmargin.report import figures, interactive
-from arcmargin.report.layout import axes, constants, place
-from arcmargin.report.tables import (
+from arcmargin.report import heatmap, interactive, page, roc
+from arcmargin.report.configurations import (
     SETTINGS,
     Configuration,
     configurations,
+    name_sweeps,
+    varying_overrides,
+)
+from arcmargin.report.figures import save_pages
+from arcmargin.report.grid import grid
+from arcmargin.report.labels import labels
+from arcmargin.report.layout import Axes, axes, constants, place
+from arcmargin.report.metrics import metric_names
+from arcmargin.report.paper import latex, markdown
+from arcmargin.report.statistics import against_baseline, pairwise
+from arcmargin.report.tables import (
+    DIFFERENCE,
+    difference_rows,
     last_line,
     run_rows,
-    summary_markdown,
     summary_rows,
-    varying_overrides,
     write_csv,
     write_text,
 )
 
 FORMATS = ("png", "pdf", "svg")
+MOST_COMPARED = 28  # runs in compare.html: those that turn, and pictures of as many others
 
 
 class Report(NamedTuple):
@@ -40,56 +51,107 @@ def write_report(
     out: Path | str | None = None,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] | None = None,
-    formats: Sequence[str] = FORMATS[:1],
+    formats: Sequence[str] = FORMATS[:2],
+    pages: Sequence[str] | None = None,
 ) -> Report:
     """Everything about the runs in `folders`, written into `out` (default: report/ in the first).
     Raises UserError when there is nothing to report on, or for an unknown key."""
     found = find_records(*folders)
     if not found.records:
         raise UserError(_nothing(folders, found))
-    chosen = [*(rows or ()), *(cols or ())]
-    _check(chosen, [*SETTINGS, "seed", *varying_overrides(found.records)], "key")
+    name_sweeps(found.records)
+    chosen = [*(rows or ()), *(cols or ()), *(pages or ())]
+    _check(chosen, [*SETTINGS, "seed", "sweep", *varying_overrides(found.records)], "key")
     _check(formats, FORMATS, "format")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
     grouped = configurations(found.records)
     summary = summary_rows(grouped)
-    markdown = summary_markdown(summary)
+    names = metric_names(found.records)
+    differences = {
+        "against the baseline": against_baseline(grouped, names),
+        "every pair": pairwise(grouped, names),
+    }
+    text = markdown(summary)
     files = [
         write_csv(run_rows(found.records, Path(folders[0])), out / "runs.csv"),
         write_csv(summary, out / "summary.csv"),
-        write_text(markdown, out / "summary.md"),
+        write_csv(
+            difference_rows(differences, labels(grouped)), out / "differences.csv", DIFFERENCE
+        ),
+        write_text(text, out / "summary.md"),
+        write_text(latex(summary, differences["every pair"]), out / "summary.tex"),
     ]
     shown = configurations(found.records, extra=chosen)
-    cells, row_titles, col_titles, note = place(shown, *axes(shown, rows, cols))
-    common = " · ".join([*constants(shown), *note])
+    files += _pictures(shown, axes(shown, rows, cols, pages), formats, out)
+    files += _open_set(grouped, formats, out)
+    files += _side_by_side(shown, out)
+    repeats = len(found.records) - sum(len(one.records) for one in grouped)
+    contents = page.Contents(
+        found, grouped, summary, differences, constants(shown), repeats, files, out
+    )
+    files.insert(0, write_text(page.index_page(contents), out / "index.html"))
+    return Report(files, found, repeats, text)
+
+
+def _pictures(
+    shown: Sequence[Configuration], spanned: Axes, formats: Sequence[str], out: Path
+) -> list[Path]:
+    """grid.png and angles.png, their further pages, and the same in the other formats."""
+    pages, left_out = place(shown, spanned)
     several = max(len(one.records) for one in shown) > 1
+    files = []
     for name, seeds in (
         ("grid", "mean ± sd over seeds, picture: the first"),
         ("angles", "first seed"),
     ):
-        title = f"{common} · {seeds}" if several else common
-        angles = name == "angles"
-        figure = figures.grid(cells, row_titles, col_titles, title=title, angles=angles)
-        files += [figures.save(figure, out / f"{name}.{suffix}") for suffix in formats]
-    files += _side_by_side(shown, out)
-    repeats = len(found.records) - sum(len(one.records) for one in grouped)
-    return Report(files, found, repeats, markdown)
+        # a report before this one may have had more pages
+        for stale in out.glob(f"{name}_[0-9]*.*"):
+            stale.unlink()
+        figures = []
+        for number, one in enumerate(pages, 1):
+            titles = [one.title] * bool(one.title) + constants(shown) + [seeds] * several
+            if len(pages) > 1 or left_out:
+                titles.append(f"page {number} of {len(pages)}" + f" ({left_out})" * bool(left_out))
+            title = " · ".join(titles)
+            angles = name == "angles"
+            figures.append(
+                grid(one.cells, one.row_titles, one.col_titles, title=title, angles=angles)
+            )
+        for suffix in formats:
+            files += save_pages(figures, out / f"{name}.{suffix}")
+    return files
+
+
+def _open_set(found: Sequence[Configuration], formats: Sequence[str], out: Path) -> list[Path]:
+    """roc.png where there are unseen classes; heatmap.png where s and a margin vary."""
+    curves = roc.figure(found)
+    pictures = {"roc": [curves] if curves else [], "heatmap": heatmap.figures(found)}
+    files = []
+    for name, pages in pictures.items():
+        for stale in out.glob(f"{name}*.*"):
+            stale.unlink()
+        for suffix in formats if pages else ():
+            files += save_pages(pages, out / f"{name}.{suffix}")
+    return files
 
 
 def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
     """compare.html: each configuration's first seed, turning together, where there is such a view."""
-    runs = []
+    runs: list[interactive.Run] = []
     for one in shown:
         first = one.finished[0] if one.finished else None
         if first is None or first.folder is None or first.embedding_dim not in interactive.NOTES:
             continue
+        if len(runs) == MOST_COMPARED:
+            break
         picture, page = (
             os.path.relpath(first.folder / f"embedding.{suffix}", out) for suffix in ("png", "html")
         )
         with contextlib.suppress(Damaged):  # the grid's cell says what is wrong
             data, moments = Embeddings.load(first.folder), Snapshots.load(first.folder)
             runs.append(interactive.Run(first, data, moments, picture, page))
-    if len(runs) < 2 or len({run.record.embedding_dim for run in runs}) > 1:
+    alike = {(run.record.embedding_dim, tuple(run.record.class_names)) for run in runs}
+    if len(runs) < 2 or len(alike) > 1:
         return []
     return [interactive.write_page(out / "compare.html", interactive.comparison_page(runs))]
 
@@ -112,17 +174,25 @@ def _nothing(folders: Sequence[Path | str], found: Found) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Comparison grid and tables from finished runs.")
+    parser = argparse.ArgumentParser(
+        description="A page, a comparison grid and tables from finished runs."
+    )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="runs, or sweeps of runs")
     keys = "keys, such as header or header,dataset (none: no such axis)"
     parser.add_argument("--rows", type=_keys, metavar="KEY", help=f"down: {keys}")
     parser.add_argument("--cols", type=_keys, metavar="KEY", help=f"across: {keys}")
+    parser.add_argument("--pages", type=_keys, metavar="KEY", help=f"a page each: {keys}")
     parser.add_argument("--out", metavar="DIR", help="default: FOLDER/report")
-    parser.add_argument("--formats", type=_keys, metavar="png,pdf,svg", help="default: png")
+    parser.add_argument("--formats", type=_keys, metavar="png,pdf,svg", help="default: png,pdf")
     args = parser.parse_args(argv)
     try:
         report = write_report(
-            args.folders, args.out, args.rows, args.cols, args.formats or FORMATS[:1]
+            args.folders,
+            args.out,
+            args.rows,
+            args.cols,
+            args.formats or FORMATS[:2],
+            args.pages,
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

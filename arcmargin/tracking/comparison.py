@@ -49,7 +49,10 @@ def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) 
 
 
 def shown(file: Path) -> Any:
-    """A report's file as W&B shows it; None for what only the artifact holds."""
+    """A report's file as W&B shows it; None for what only the artifact holds, such as index.html,
+    whose pictures lie beside the runs."""
+    if file.name == "index.html":
+        return None
     if file.suffix == ".png":
         return wandb.Image(str(file))
     if file.suffix == ".csv":

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from arcmargin.record import Embeddings, Record, Snapshots
-from arcmargin.report import drawing, figures
+from arcmargin.report import drawing, figures, roc
 from arcmargin.report.marks import angle_marks, class_colours
 from arcmargin.training import Outcome
 
@@ -49,6 +49,8 @@ def pictures(record: Record, data: Embeddings) -> dict[str, Any]:
         shown["test/angles"] = angle_histograms(data)
         if record.embedding_dim in (2, 3):
             shown["test/plot"] = embedding_plot(data, record.class_names)
+    if (curve := roc.picture(record)) is not None:
+        shown["test/roc"] = _image(curve)
     return shown
 
 

@@ -1,0 +1,28 @@
+"""Ctrl-C: the first stops in good order, the second at once."""
+
+import multiprocessing
+import os
+import signal
+from types import FrameType
+
+
+def install() -> None:
+    """In the main thread of a process whose Ctrl-C still is Python's own."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        try:
+            signal.signal(signal.SIGINT, _Interrupt())
+        except ValueError:  # another thread: its launcher takes care of it
+            return
+
+
+class _Interrupt:
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.pressed:
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(130)
+        self.pressed = True
+        raise KeyboardInterrupt

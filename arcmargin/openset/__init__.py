@@ -1,0 +1,1 @@
+"""How embeddings do on classes that training never saw: verification, retrieval, identification."""

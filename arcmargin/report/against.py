@@ -1,0 +1,107 @@
+"""Metrics against the margin: which configurations lie on one line, at which margin, and beside
+which baseline."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from arcmargin.report.configurations import (
+    NEUTRAL,
+    Configuration,
+    context,
+    without_margin,
+)
+from arcmargin.report.labels import varying, words
+from arcmargin.report.metrics import PREDICTED, number
+
+TITLES = {
+    PREDICTED: ("predicted gap", "°"),
+    "gap_deg": ("wanted gap", "°"),
+    "m1": ("m1, multiplicative angular margin", ""),
+    "m2": ("m2, additive angular margin", "rad"),
+    "m3": ("m3, additive cosine margin", ""),
+    "s": ("scale s", ""),
+}
+
+
+def contexts(found: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """One for each data set, dimension and so on, in which heads can be compared; configurations
+    are named by their place in `found`."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, one in enumerate(found):
+        groups[tuple(context(one).values())].append(index)
+    keys = [key for key in varying(found) if key in context(found[0])]
+    return [
+        {
+            "title": ", ".join(words(key, found[members[0]].settings[key]) for key in keys),
+            "members": members,
+            "axes": _axes(found, members),
+            "baselines": [index for index in members if _is_baseline(found[index])],
+        }
+        for members in groups.values()
+    ]
+
+
+def _is_baseline(one: Configuration) -> bool:
+    return one.settings["header"] in ("linear", "normface") and (
+        without_margin(one) or one.settings["header"] == "linear"
+    )
+
+
+def _axes(found: Sequence[Configuration], members: Sequence[int]) -> list[dict[str, Any]]:
+    """The quantities that some head has several values of, the one with most such heads first."""
+    own = [key for key in found[0].settings if key.startswith("header.")]
+    axes = []
+    for key in (PREDICTED, "gap_deg", "m2", "m3", "m1", *own, "s"):
+        lines = _lines(found, members, key)
+        rising = sum(len(set(line["at"])) > 1 for line in lines)
+        if rising:
+            title, unit = TITLES.get(key, (key, ""))
+            axes.append({"key": key, "title": title, "unit": unit, "lines": lines, "n": rising})
+    if any(axis["key"] == PREDICTED for axis in axes):
+        axes = [axis for axis in axes if axis["key"] != "gap_deg"]  # the same, or infeasible
+    return sorted(axes, key=lambda axis: -axis["n"])
+
+
+def _lines(
+    found: Sequence[Configuration], members: Sequence[int], key: str
+) -> list[dict[str, Any]]:
+    """Configurations that differ in nothing but `key` and what follows from it."""
+    follow = {key, "gap_deg"} if key != "s" else {key}
+    if key in (PREDICTED, "gap_deg"):
+        follow |= set(NEUTRAL)
+    here = [found[index] for index in members]
+    told = [name for name in varying(here) if name not in follow and name not in context(here[0])]
+    groups: dict[tuple[Any, ...], list[tuple[float, int]]] = defaultdict(list)
+    for index in members:
+        at = _at(found[index], key)
+        if at is not None and (key == "s" or not _is_baseline(found[index])):
+            groups[tuple(found[index].settings[name] for name in told)].append((at, index))
+    return [
+        {
+            "label": _label(told, place),
+            "header": found[points[0][1]].settings["header"],
+            "at": [at for at, _ in sorted(points)],
+            "members": [index for _, index in sorted(points)],
+        }
+        for place, points in groups.items()
+    ]
+
+
+def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
+    """The header, and what else tells the lines apart."""
+    shown = [
+        words(key, value)
+        for key, value in zip(keys, values, strict=True)
+        if value is not None and value != NEUTRAL.get(key)
+    ]
+    return ", ".join(shown)
+
+
+def _at(one: Configuration, key: str) -> float | None:
+    if key != PREDICTED:
+        return number(one.settings.get(key))
+    known = list(one.values(PREDICTED).values())
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,51 @@
+"""What settings and configurations are called in titles, labels and tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from arcmargin.report.configurations import MARGINS_AND_GAP, NEUTRAL, Configuration
+from arcmargin.report.metrics import number
+
+NOTHING = "–"
+UNITS = {"m2": "rad", "gap_deg": "°"}
+NAMES = {"gap_deg": "wanted gap", "embedding_dim": "dimensions"}
+
+
+def varying(found: Sequence[Configuration]) -> list[str]:
+    """header, and the settings that vary where they are set at all."""
+    keys = [key for key in found[0].settings if key != "header"]
+    values = {key: {text(one.settings[key]) for one in found} - {NOTHING} for key in keys}
+    return ["header", *(key for key in keys if len(values[key]) > 1)]
+
+
+def labels(found: Sequence[Configuration]) -> list[str]:
+    """`arcface, m2 = 0.3, 16-D`: what tells each configuration from the others."""
+    keys = varying(found)
+    short = [key for key in keys if key != "gap_deg"]  # it shows in the margin, mostly
+    without = [_label(one, short) for one in found]
+    return without if len(set(without)) == len(found) else [_label(one, keys) for one in found]
+
+
+def _label(one: Configuration, keys: Sequence[str]) -> str:
+    told = [one.settings["header"]]
+    for key in keys[1:]:
+        value = one.settings[key]
+        if value != NEUTRAL.get(key) and (value is not None or key not in MARGINS_AND_GAP):
+            told.append(words(key, value))
+    return ", ".join(told)
+
+
+def words(key: str, value: Any) -> str:
+    if key == "embedding_dim":
+        return f"{value}-D"
+    if value is None:
+        return f"no {key}"
+    if key in ("header", "dataset", "backbone", "optimizer", "sweep"):
+        return str(value)
+    return f"{key} = {value:.3g}" if isinstance(value, float) else f"{key} = {value}"
+
+
+def text(value: Any) -> str:
+    """A setting in a table's cell."""
+    as_number = number(value)
+    return f"{as_number:.4g}" if as_number is not None else str(value or NOTHING)

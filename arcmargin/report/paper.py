@@ -1,0 +1,177 @@
+"""The summary as a table to paste into a paper or README: Markdown, and LaTeX with booktabs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from arcmargin.errors import UserError
+from arcmargin.report.labels import NOTHING, text
+from arcmargin.report.metrics import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
+from arcmargin.report.statistics import Difference
+
+Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv
+NARROW = 9  # columns that a line of text holds at LaTeX's \\small
+SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "±": "$\\pm$",
+    "−": "$-$",
+    "–": "--",
+    "°": "$^\\circ$",
+    "\n": " ",
+}
+
+
+class Table(NamedTuple):
+    """The header, the settings that vary, and mean ± standard deviation of the metrics."""
+
+    settings: list[str]
+    metrics: list[Metric]
+    counted: bool  # whether to say how many runs of each finished
+    caption: str
+
+
+def _table(rows: Rows) -> Table:
+    if not rows:
+        raise UserError("no rows to make a table of")
+    counted = len({_count(row) for row in rows}) > 1 or any(int(row["failed"]) for row in rows)
+    return Table(_settings(rows), telling_metrics(rows), counted, _caption(rows, counted))
+
+
+def markdown(rows: Rows) -> str:
+    """Below the table a line says what its numbers are."""
+    table = _table(rows)
+    heads = [one.heading for one in table.metrics] + ["finished runs"] * table.counted
+    lines = [
+        [*map(_cell, table.settings), *heads],
+        ["---"] * len(table.settings) + ["---:"] * len(heads),
+    ]
+    for row in rows:
+        line = [_cell(text(row[key])) for key in table.settings]
+        line += [" ± ".join(_mean(row, one)) for one in table.metrics]
+        lines.append(line + [_count(row)] * table.counted)
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{body}\n\n{table.caption}\n"
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|").replace("\n", " ")
+
+
+def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
+    """A table environment that needs booktabs. Bold: better than every other row by more than the
+    noise of the seeds, as the pairwise differences have it."""
+    table = _table(rows)
+    bold = {
+        (index, one.name)
+        for index in range(len(rows))
+        for one in table.metrics
+        if _best(index, one, rows, pairwise)
+    }
+    columns = "l" * len(table.settings) + "r" * (len(table.metrics) + table.counted)
+    size = "\\small" if len(columns) <= NARROW else "\\scriptsize\\setlength{\\tabcolsep}{2.5pt}"
+    heads = [*table.settings, *(one.title for one in table.metrics)] + ["finished"] * table.counted
+    units = [""] * len(table.settings) + [one.unit for one in table.metrics]
+    lines = [[escape(head) for head in heads]]
+    if any(units):
+        lines.append([f"({escape(u)})" if u else "" for u in units + [""] * table.counted])
+    body = []
+    for index, row in enumerate(rows):
+        line = [escape(text(row[key])) for key in table.settings]
+        line += [_latex_mean(row, one, (index, one.name) in bold) for one in table.metrics]
+        body.append(line + [_count(row)] * table.counted)
+    caption = escape(table.caption)
+    if bold:
+        caption += (
+            " Bold: better than every other row by more than the noise of the seeds "
+            "(paired $t$-tests, Holm, $p < 0.05$)."
+        )
+    return "\n".join(
+        [
+            "% \\usepackage{booktabs}",
+            "\\begin{table}",
+            f"\\centering{size}",
+            f"\\caption{{{caption}}}",
+            f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+            "\\toprule",
+            *(f"{' & '.join(line)} \\\\" for line in lines),
+            "\\midrule",
+            *(f"{' & '.join(line)} \\\\" for line in body),
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+            "",
+        ]
+    )
+
+
+def escape(words: str) -> str:
+    """Plain text for LaTeX."""
+    return "".join(SPECIAL.get(char, char) for char in words)
+
+
+def _latex_mean(row: Mapping[str, Any], one: Metric, bold: bool) -> str:
+    mean, *spread = _mean(row, one)
+    if mean == NOTHING:
+        return "--"
+    shown = f"\\mathbf{{{mean}}}" if bold else mean
+    return f"${shown} \\pm {spread[0]}$" if spread else f"${shown}$"
+
+
+def _best(index: int, one: Metric, rows: Rows, pairwise: Sequence[Difference]) -> bool:
+    """Whether tests against all other rows that have the metric say that this one is better."""
+    others = {i for i, row in enumerate(rows) if number(row.get(one.name)) is not None} - {index}
+    beaten = set()
+    for test in pairwise:
+        if test.metric == one.name and test.larger_than_noise:
+            winner = test.first if test.mean * one.better > 0 else test.second
+            if winner == index:
+                beaten.add(test.first + test.second - index)
+    return bool(one.better and others) and others <= beaten
+
+
+def _mean(row: Mapping[str, Any], one: Metric) -> list[str]:
+    """[mean, standard deviation], [mean], or a dash."""
+    mean, sd = number(row.get(one.name)), number(row.get(f"{one.name}_sd"))
+    if mean is None:
+        return [NOTHING]
+    return [one.shown(mean)] + ([] if sd is None or one.name == PREDICTED else [one.shown(sd)])
+
+
+def _count(row: Mapping[str, Any]) -> str:
+    return f"{row['runs']} of {int(row['runs']) + int(row['failed'])}"
+
+
+def _caption(rows: Rows, counted: bool) -> str:
+    most = max(int(row["runs"]) for row in rows)
+    over = "the finished runs" if counted else f"{most} seeds"
+    spread = f"mean ± standard deviation over {over}" if most > 1 else "one run each"
+    if any(f"{one.name}_sd" in rows[0] for one in UNSEEN):
+        return f"Accuracy: test split; the rest: images of unseen classes; {spread}."
+    return f"Test split, {spread}; angles in degrees."
+
+
+def _settings(rows: Rows) -> list[str]:
+    """header, and the settings that vary where they are set at all."""
+    keys = list(rows[0])[: list(rows[0]).index("runs")]
+    values = {key: {text(row[key]) for row in rows} - {NOTHING} for key in keys}
+    return ["header", *(key for key in keys if key != "header" and len(values[key]) > 1)]
+
+
+def telling_metrics(rows: Rows) -> list[Metric]:
+    """Those with a title that any row has; on a circle the gaps say more than the angles between
+    centres."""
+    names = [name.removesuffix("_sd") for name in rows[0] if name.endswith("_sd")]
+    unseen = [one for one in UNSEEN if one.name in names]
+    if unseen:  # what a margin is for; the angles of the seen classes stand in summary.csv
+        return [metric("accuracy"), *unseen]
+    having = {name: [number(row.get(name)) is not None for row in rows] for name in names}
+    left_out = {"intra_angle_deg"}
+    if having.get("gap_mean_deg") == having.get("centre_angle_min_deg"):
+        left_out |= {"centre_angle_min_deg", "margin_p05_deg"}
+    order = [one.name for one in KNOWN]
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    metrics = [metric(name) for name in names if any(having[name]) and name not in left_out]
+    return [one for one in metrics if one.title != one.name or one.name in order]

@@ -1,0 +1,160 @@
+"""Runs that nobody trained: whole sweeps of records and arrays in no time, for tests and benchmarks.
+
+python tests/synthetic_records.py FOLDER --gaps 66 --seeds 5      # 1,000 runs
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arcmargin import geometry
+from arcmargin.margins import matched_margins
+from arcmargin.record import Embeddings, Record, Snapshots
+
+HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")
+OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
+TAKES = ["s", "m1", "m2", "m3"]
+
+
+def write_sweep(
+    folder: Path | str,
+    headers: Sequence[str] = HEADERS,
+    gaps_deg: Sequence[float] = (10.0, 20.0, 30.0),
+    seeds: int = 3,
+    *,
+    classes: int = 10,
+    samples: int = 360,
+    epochs: int = 30,
+    arrays: bool = True,
+    failed: int = 0,
+    open_set: bool = False,
+    seed: int = 0,
+) -> list[Record]:
+    """`header=… gap_deg=… seed=…` on the circle as a sweep would leave it: a header without a
+    margin ran once a seed. The last `failed` runs failed."""
+    rng = np.random.default_rng(seed)
+    luck = rng.normal(size=seeds)  # what a seed does to every header: pairs share it
+    wanted = [
+        (header, gap, index)
+        for header in headers
+        for gap in (gaps_deg if header in OWN else gaps_deg[:1])
+        for index in range(seeds)
+    ]
+    records = []
+    for number, (header, gap, index) in enumerate(wanted):
+        record = _record(header, gap, index, classes, epochs)
+        place = Path(folder) / f"{header}_{number:04d}_seed{index}"
+        if number >= len(wanted) - failed:
+            record.status, record.error = "failed", "RuntimeError: the loss became NaN in epoch 3"
+        else:
+            data = _circle(rng, gap if header in OWN else 0.0, classes, samples)
+            record.metrics = _metrics(record, data, luck[index], rng, gap, open_set)
+            record.curves = _curves(record.metrics["accuracy"], epochs, rng)
+            if arrays:
+                data.save(place)
+                _snapshots(data, epochs).save(place)
+        record.write(place)
+        records.append(record)
+    return records
+
+
+def _record(header: str, gap: float, seed: int, classes: int, epochs: int) -> Record:
+    margins: dict[str, Any] = {}
+    if header in OWN:
+        margins = {OWN[header]: matched_margins(gap, classes, 2)[OWN[header]]}
+    return Record(
+        header=header,
+        name=" ".join([header, *(f"{key}={value:.4g}" for key, value in margins.items())]),
+        dataset="digits",
+        embedding_dim=2,
+        backbone="convnet",
+        optimizer="sgd",
+        epochs=epochs,
+        seed=seed,
+        s=None if header == "linear" else 30.0,
+        num_classes=classes,
+        class_names=[str(label) for label in range(classes)],
+        overrides=[f"header={header}", f"gap_deg={gap:g}", f"seed={seed}"],
+        durations={"train_s": 3.0, "total_s": 4.0},
+        extra={"takes": [] if header == "linear" else TAKES},
+        **margins,
+    )
+
+
+def _circle(rng: np.random.Generator, gap: float, classes: int, samples: int) -> Embeddings:
+    """Even classes whose 5-95 % arcs leave about `gap` degrees between them."""
+    labels = rng.integers(0, classes, samples)
+    turn = 360 / classes
+    sigma = max(turn - gap, 3.0) / 3.29
+    angle = np.radians(labels * turn + rng.normal(0, sigma, samples))
+    even = np.radians(np.arange(classes) * turn)
+    return Embeddings(
+        np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32),
+        labels,
+        np.stack([np.cos(even), np.sin(even)], axis=1).astype(np.float32),
+    )
+
+
+def _metrics(
+    record: Record,
+    data: Embeddings,
+    luck: float,
+    rng: np.random.Generator,
+    gap: float,
+    open_set: bool,
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = dict(geometry.measure(data.embeddings, data.labels))
+    quality = 0.3 * (record.header in OWN) * (1 - (gap / 25 - 1) ** 2)
+    noise = 0.2 * luck + 0.1 * rng.normal()
+    metrics["accuracy"] = float(1 / (1 + np.exp(-3.6 - quality - noise)))
+    metrics["gap_predicted_deg"] = None if record.header == "linear" else 0.0
+    if record.header in OWN:
+        metrics["gap_predicted_deg"] = gap
+    if open_set:
+        metrics["verification_eer"] = float(0.05 - 0.02 * quality - 0.004 * noise)
+        metrics["verification_tar_at_far_1e-03"] = float(0.8 + 0.2 * quality + 0.03 * noise)
+        metrics["retrieval_recall_at_1"] = float(0.93 + 0.05 * quality + 0.01 * noise)
+    return metrics
+
+
+def _curves(accuracy: float, epochs: int, rng: np.random.Generator) -> dict[str, Any]:
+    when = np.arange(1, epochs + 1)
+    rise = 1 - np.exp(-when / 4)
+    return {
+        "epoch": when.tolist(),
+        "train_loss": (0.1 + 3 * (1 - rise) + 0.02 * rng.random(epochs)).tolist(),
+        "val_accuracy": (accuracy * rise + 0.004 * rng.normal(size=epochs)).clip(0, 1).tolist(),
+    }
+
+
+def _snapshots(data: Embeddings, epochs: int) -> Snapshots:
+    kept = min(100, len(data.labels))
+    shrink = np.array([0.2, 0.6, 1.0])[:, None, None]
+    return Snapshots(
+        np.array([0, epochs // 2, epochs]),
+        (shrink * data.embeddings[None, :kept] + (1 - shrink)).astype(np.float32),
+        data.labels[:kept],
+        np.repeat(data.centres[None], 3, axis=0),
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--gaps", type=int, default=66, help="how many, from 1 to 34 degrees")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--failed", type=int, default=0)
+    parser.add_argument("--no-arrays", action="store_true", help="records only")
+    args = parser.parse_args()
+    made = write_sweep(
+        args.folder,
+        gaps_deg=[float(gap) for gap in np.linspace(1, 34, args.gaps)],
+        seeds=args.seeds,
+        failed=args.failed,
+        arrays=not args.no_arrays,
+        open_set=True,
+    )
+    print(f"{len(made)} runs in {args.folder}")
