@@ -47,9 +47,14 @@ def target_cosine(
 
 def unit(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """The directions of vectors; a zero vector has none and stays zero, as does its gradient."""
+    return vectors * inverse_norm(vectors)
+
+
+def inverse_norm(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
+    """1/‖v‖, and 0 for a zero vector."""
     norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     tiny = torch.finfo(vectors.dtype).tiny ** 0.5  # below it the squares vanish
-    return vectors * ((norm > tiny) / norm.clamp_min(tiny))
+    return (norm > tiny) / norm.clamp_min(tiny)
 
 
 def even_directions(num_classes: int, embedding_dim: int) -> Float[Tensor, "c d"]:

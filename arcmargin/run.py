@@ -71,6 +71,8 @@ class Schema:
     ramp: float = 0.0
     init: str = "random"
     gradient: str = "detached"
+    class_chunk: int | None = None
+    sample_rate: float = 1.0
     seed: int = 0
     epochs: int = 1
     batch_size: int = 128
@@ -260,6 +262,7 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     """Data, module and the record to be; what the user got wrong comes out here."""
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
+    _refuse_what_the_header_cannot(cfg)
     _load_libraries(wandb=cfg.logger is not None)
     import pytorch_lightning as pl
     import torch
@@ -293,6 +296,17 @@ def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     record = _record(cfg, data.class_names)
     _warn(cfg, record)
     return data, module, record
+
+
+def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
+    """Unlike a margin that has no effect, a saving that is not made would end in a full memory."""
+    for key, unset in (("class_chunk", None), ("sample_rate", 1.0)):
+        if cfg[key] != unset and key not in cfg.header:
+            header = HydraConfig.get().runtime.choices["header"]
+            raise UserError(
+                f"header={header} takes no {key}: only a head whose loss is a softmax over s·cos θ_j "
+                f"with a margin on the target alone does; drop {key}={cfg[key]}"
+            )
 
 
 def _threads_of_job() -> int | None:

@@ -25,7 +25,7 @@ from arcmargin.tracking import mode as wandb_mode
 BOOKKEEPING = {
     *("m1", "m2", "m3", "s", "ramp", "init", "gradient", "matched", "data_dir"),
     *("sweep", "on_error", "resume", "threads", "compile", "wandb", "logger", "hydra"),
-    "on_bad_image",
+    *("on_bad_image", "class_chunk", "sample_rate"),
 }
 
 # Settings that came after the first sweeps, and mean nothing while they are null or false.
@@ -50,6 +50,9 @@ def fingerprint(config: DictConfig) -> str:
         for key in keys:
             if not part.get(key):  # a setting left alone changes nothing
                 part.pop(key, None)
+    content["header"].pop("class_chunk", None)  # the same sums in another order
+    if content["header"].get("sample_rate") == 1.0:
+        content["header"].pop("sample_rate")
     for key in ("accelerator", "devices"):  # where it runs; clipping and the like do change it
         content["trainer"].pop(key, None)
     if config.get("matched") is None:  # a header without a margin of its own ignores the wanted gap

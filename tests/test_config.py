@@ -125,6 +125,7 @@ def test_the_sweep_of_the_readme_is_six_different_runs():
         "threads=1",
         "resume=x",
         "trainer=cpu",
+        "class_chunk=100",
     ],
 )
 def test_bookkeeping_does_not_change_the_fingerprint(bookkeeping):
@@ -145,6 +146,7 @@ def test_bookkeeping_does_not_change_the_fingerprint(bookkeeping):
         "augment=shift",
         "embedding_dim=3d",
         "ramp=0.1",
+        "sample_rate=0.5",
     ],
 )
 def test_what_changes_a_result_changes_the_fingerprint(change):

@@ -27,6 +27,7 @@ def build(
 ) -> Header:
     """The head of a YAML, with the top-level keys of the run's configuration beside it."""
     run = {"gradient": "detached", "ramp": 0.0, "init": "random"}
+    run |= {"class_chunk": None, "sample_rate": 1.0}
     cfg = OmegaConf.merge(run, OmegaConf.load(CONF / f"{preset}.yaml"), keys)
     torch.manual_seed(seed)
     return instantiate(

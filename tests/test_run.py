@@ -199,6 +199,7 @@ MISTAKES = {
     "gap too wide": (["gap_deg=80"], "the gap must be"),
     "a setting the header lacks": (["+header.magic=1"], "magic"),
     "no such accelerator": (["trainer.accelerator=warp"], "warp"),
+    "chunks the header cannot": (["header=linear", "class_chunk=9"], "linear takes no class_chunk"),
     "unknown on_error": (["on_error=stop"], "on_error must be"),
     "unknown wandb mode": (["logger=wandb", "wandb.mode=sometimes"], "wandb.mode must be one of"),
     "syntax": (["m2=0.2,"], "m2=0.2,"),

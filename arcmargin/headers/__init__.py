@@ -2,5 +2,6 @@
 
 from arcmargin.headers.base import Header
 from arcmargin.headers.margin import MarginHeader
+from arcmargin.headers.partial_fc import PartialFC
 
-__all__ = ["Header", "MarginHeader"]
+__all__ = ["Header", "MarginHeader", "PartialFC"]

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from arcmargin.errors import UserError
-from arcmargin.headers.cosine import MarginOptions, Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import MarginOptions, Margins, TargetMarginHeader
 
 
 class AdaFaceHeader(TargetMarginHeader):
@@ -49,7 +49,7 @@ class AdaFaceHeader(TargetMarginHeader):
         target: Float[Tensor, " n"],
         labels: Int[Tensor, " n"],
     ) -> None:
-        norms = embeddings.float().norm(dim=1)
+        norms = embeddings.float().norm(dim=1).to(self.norm_mean.dtype)
         weight = 1 - self.alpha * self.started  # all of the first batch
         self.norm_mean.lerp_(norms.mean(), weight)
         self.norm_std.lerp_(norms.std(correction=0), weight)

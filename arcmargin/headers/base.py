@@ -66,7 +66,9 @@ class Header(nn.Module, ABC):
     def extra_repr(self) -> str:
         return f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}"
 
-    def _check(self, embeddings: Tensor, labels: Tensor | None = None) -> None:
+    def _check(
+        self, embeddings: Tensor, labels: Tensor | None = None, num_classes: int | None = None
+    ) -> None:
         """Raise UserError unless the tensors are (N, D) floating point and (N,) int64 in range."""
         if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dim:
             raise UserError(
@@ -84,19 +86,19 @@ class Header(nn.Module, ABC):
             )
         if labels.dtype != torch.int64:
             raise UserError(f"labels must be int64, got {labels.dtype}; convert with labels.long()")
-        self._check_range(labels)
+        self._check_range(labels, num_classes or self.num_classes)
 
-    def _check_range(self, labels: Tensor) -> None:
+    def _check_range(self, labels: Tensor, num_classes: int) -> None:
         # On a GPU looking at the values would stall it; there the gather itself asserts the range.
         if labels.device.type != "cpu" or torch.compiler.is_compiling():
             return
-        outside = (labels < IGNORE_INDEX) | (labels >= self.num_classes)
+        outside = (labels < IGNORE_INDEX) | (labels >= num_classes)
         try:
             any_outside = bool(outside.any())
         except RuntimeError:  # under torch.func.vmap values cannot be looked at
             return
         if any_outside:
             raise UserError(
-                f"label {int(labels[outside][0])} is out of range for {self.num_classes} classes; "
-                f"expected 0 to {self.num_classes - 1}, or {IGNORE_INDEX} for no label"
+                f"label {int(labels[outside][0])} is out of range for {num_classes} classes; "
+                f"expected 0 to {num_classes - 1}, or {IGNORE_INDEX} for no label"
             )

@@ -3,7 +3,7 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from arcmargin.headers.cosine import Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import Margins, TargetMarginHeader
 from arcmargin.margins import check_margins
 
 
@@ -25,9 +25,20 @@ class MarginHeader(TargetMarginHeader):
         gradient: str = "detached",
         ramp: float = 0.0,
         init: str = "random",
+        class_chunk: int | None = None,
+        sample_rate: float = 1.0,
     ) -> None:
         check_margins(m1, m2, m3)
-        super().__init__(embedding_dim, num_classes, s=s, gradient=gradient, ramp=ramp, init=init)
+        super().__init__(
+            embedding_dim,
+            num_classes,
+            s=s,
+            gradient=gradient,
+            ramp=ramp,
+            init=init,
+            class_chunk=class_chunk,
+            sample_rate=sample_rate,
+        )
         self.m1, self.m2, self.m3 = float(m1), float(m2), float(m3)
 
     def margins(self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Margins:

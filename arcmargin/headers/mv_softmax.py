@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from arcmargin.errors import UserError
-from arcmargin.headers.cosine import MarginOptions, Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import MarginOptions, Margins, TargetMarginHeader
 from arcmargin.margins import check_margins
 
 

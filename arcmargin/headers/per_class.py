@@ -9,7 +9,7 @@ from torch import Tensor
 
 from arcmargin.errors import UserError
 from arcmargin.headers.base import IGNORE_INDEX
-from arcmargin.headers.cosine import MarginOptions, Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import MarginOptions, Margins, TargetMarginHeader
 from arcmargin.margins import check_margins
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arcmargin import angles
 from arcmargin.errors import UserError
-from arcmargin.headers.cosine import MarginOptions, Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import MarginOptions, Margins, TargetMarginHeader
 from arcmargin.margins import check_margins
 
 
@@ -32,9 +32,13 @@ class SphereFaceRHeader(TargetMarginHeader):
         check_margins(m1)
         if version not in (1, 2):
             raise UserError(f"version must be 1 or 2, got {version}")
+        self.version = version
         super().__init__(embedding_dim, num_classes, **options)
         self.m1 = float(m1)
-        self.version = version
+
+    @property
+    def plain_others(self) -> bool:
+        return self.version == 1
 
     def margins(self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Margins:
         return Margins(self.m1)

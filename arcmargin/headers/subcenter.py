@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arcmargin import angles
 from arcmargin.errors import UserError
-from arcmargin.headers.cosine import MarginOptions, Margins, TargetMarginHeader
+from arcmargin.headers.target_margin import MarginOptions, Margins, TargetMarginHeader
 from arcmargin.margins import check_margins
 
 

@@ -1,0 +1,233 @@
+"""One training step of a head: its loss and the gradients, without a backbone.
+
+    python scripts/benchmark.py --only head
+
+N = 256 embeddings of D = 512 coordinates, float32. The floor is plain F.linear and F.cross_entropy.
+Peak memory is what a step holds at most above what it began with, embeddings, labels and weight: all
+that torch's allocator hands out counts, the gradients too, and the scratch space of the matrix
+library does not.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.nn import functional as F
+
+from arcmargin.headers import MarginHeader
+from benchmarks.rows import in_turns, ratios, row
+
+N, D = 256, 512
+SIZES = (1_000, 10_000, 100_000)
+HEADS = ("normface", "cosface", "arcface", "sphereface", "combined")
+CONF = Path(__file__).resolve().parents[2] / "conf" / "header"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+PEER = "pytorch-metric-learning ArcFaceLoss"
+TEXTBOOK = "textbook ArcFace"
+FLOOR = "F.linear + F.cross_entropy"
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Step(NamedTuple):
+    """A loss of embeddings and labels, and the weight it has a gradient for."""
+
+    loss: Loss
+    weight: Tensor
+
+
+def measure(quick: bool) -> list[dict[str, Any]]:
+    rows = []
+    for num_classes in SIZES[:2] if quick else SIZES:
+        rows += _dense(num_classes, repeats=5 if quick else 11)
+    rows += _chunked(100_000 if quick else 1_000_000, repeats=3 if quick else 5)
+    return rows + _sampled(100_000, repeats=3 if quick else 7)
+
+
+def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
+    batch = _batch(D, num_classes)
+    steps = {FLOOR: floor(D, num_classes), PEER: peer(num_classes), TEXTBOOK: textbook(num_classes)}
+    for name in HEADS:
+        preset: Any = OmegaConf.load(CONF / f"{name}.yaml")
+        margins = {key: preset[key] for key in ("s", "m1", "m2", "m3")}
+        steps[name] = head(D, num_classes, **margins)
+    classes = f"C = {num_classes:,}"
+    in_a_row = max(1, 20_000 // num_classes)  # short steps are measured several at a time
+    seconds = _seconds(f"head, {classes} (s)", steps, batch, repeats, in_a_row)
+    rows = [
+        row("head", f"{name}, {classes}", "time", FLOOR, ratios(seconds[name], seconds[FLOOR]),
+            target=1.25, absolute=_absolute(seconds, name, FLOOR))
+        for name in HEADS
+    ]  # fmt: skip
+    slowest = max(HEADS, key=lambda name: sum(seconds[name]))
+    case = f"{slowest} (the slowest), {classes}"
+    for other in (PEER, TEXTBOOK):
+        over = ratios(seconds[slowest], seconds[other])
+        absolute = _absolute(seconds, slowest, other)
+        rows.append(row("head", case, "time", other, over, target=1.0, absolute=absolute))
+    peak = {name: peak_bytes(steps[name], batch) for name in (FLOOR, *HEADS)}
+    largest = max(HEADS, key=lambda name: peak[name])
+    over = [peak[largest] / peak[FLOOR]]
+    case = f"{largest} (the largest), {classes}"
+    absolute = {"ours_bytes": peak[largest], "baseline_bytes": peak[FLOOR]}
+    return [*rows, row("head", case, "peak memory", FLOOR, over, target=1.1, absolute=absolute)]
+
+
+def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, Any]]:
+    """Class by class, where the N×C matrix is what does not fit; D = 128."""
+    batch = _batch(d, num_classes)
+    case = f"arcface class_chunk=4096, C = {num_classes:,}, D = {d}"
+    plain, dense = floor(d, num_classes), head(d, num_classes, m2=0.5)
+    chunked = head(d, num_classes, m2=0.5, class_chunk=4096)
+    dense.weight.data = plain.weight.data = chunked.weight.data  # one copy of so large a thing
+    seconds = _seconds("class_chunk (s)", {FLOOR: plain, case: chunked}, batch, repeats)
+    absolute = _absolute(seconds, case, FLOOR)
+    absolute["gradient_error"] = _gradient_error(chunked, dense, batch)
+    if absolute["gradient_error"] > 1e-5:
+        raise RuntimeError(f"the chunked gradient is off by {absolute['gradient_error']:.1e}")
+    timing = row("head", case, "time", FLOOR, ratios(seconds[case], seconds[FLOOR]), target=1.5,
+                 absolute=absolute)  # fmt: skip
+    gradients = 4 * d * (num_classes + N)
+    ours, whole = (peak_bytes(step, batch) for step in (chunked, dense))
+    beyond = (ours - gradients) / (whole - gradients)
+    absolute = {"ours_bytes": ours, "baseline_bytes": whole}
+    return [
+        timing,
+        row("head", f"{case}, beyond the gradients", "peak memory", "the same head, not chunked",
+            [beyond], target=0.15, absolute=absolute),
+        row("head", f"{case}, gradients included", "peak memory", "the same head, not chunked",
+            [ours / whole], absolute=absolute),
+    ]  # fmt: skip
+
+
+def _sampled(num_classes: int, repeats: int) -> list[dict[str, Any]]:
+    batch = _batch(D, num_classes)
+    case, all_of_them = f"arcface sample_rate=0.1, C = {num_classes:,}", "sample_rate=1"
+    steps = {
+        all_of_them: head(D, num_classes, m2=0.5),
+        case: head(D, num_classes, m2=0.5, sample_rate=0.1),
+    }
+    seconds = _seconds("sample_rate (s)", steps, batch, repeats)
+    absolute = _absolute(seconds, case, all_of_them)
+    over = ratios(seconds[case], seconds[all_of_them])
+    return [row("head", case, "time", all_of_them, over, absolute=absolute)]
+
+
+def head(d: int, num_classes: int, **options: Any) -> Step:
+    header = MarginHeader(d, num_classes, **options).to(DEVICE)
+    return Step(header.loss, header.weight)
+
+
+def floor(d: int, num_classes: int) -> Step:
+    weight = torch.randn(num_classes, d, device=DEVICE, requires_grad=True)
+    return Step(lambda x, labels: F.cross_entropy(F.linear(x, weight), labels), weight)
+
+
+def peer(num_classes: int) -> Step:
+    from pytorch_metric_learning.losses import ArcFaceLoss
+
+    loss = ArcFaceLoss(num_classes, D, margin=28.6, scale=30).to(DEVICE)
+    return Step(loss, loss.W)
+
+
+def textbook(num_classes: int) -> Step:
+    """Normalise, take the arc cosine of the whole matrix, blend by a one-hot matrix."""
+    weight = torch.randn(num_classes, D, device=DEVICE, requires_grad=True)
+
+    def loss(x: Tensor, labels: Tensor) -> Tensor:
+        cosine = F.linear(F.normalize(x), F.normalize(weight)).clamp(-1 + 1e-7, 1 - 1e-7)
+        with_margin = torch.cos(torch.acos(cosine) + 0.5)
+        one_hot = F.one_hot(labels, num_classes).to(cosine.dtype)
+        return F.cross_entropy(30 * (one_hot * with_margin + (1 - one_hot) * cosine), labels)
+
+    return Step(loss, weight)
+
+
+def _batch(d: int, num_classes: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    embeddings = torch.randn(N, d, device=DEVICE, requires_grad=True)
+    return embeddings, torch.randint(num_classes, (N,), device=DEVICE)
+
+
+def _run(step: Step, batch: tuple[Tensor, Tensor]) -> None:
+    step.loss(*batch).backward()
+
+
+def _clear(step: Step, batch: tuple[Tensor, Tensor]) -> None:
+    step.weight.grad = batch[0].grad = None
+
+
+def _seconds(
+    what: str,
+    steps: dict[str, Step],
+    batch: tuple[Tensor, Tensor],
+    repeats: int,
+    in_a_row: int = 1,
+) -> dict[str, list[float]]:
+    def timed(step: Step) -> float:
+        _synchronize()
+        start = time.perf_counter()
+        for _ in range(in_a_row):
+            _run(step, batch)
+            _clear(step, batch)
+        _synchronize()
+        return (time.perf_counter() - start) / in_a_row
+
+    for step in steps.values():  # the first time is slower
+        timed(step)
+    tasks = [lambda step=step: timed(step) for step in steps.values()]
+    return dict(zip(steps, in_turns(repeats, what, *tasks), strict=True))
+
+
+def _synchronize() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def _absolute(seconds: dict[str, list[float]], ours: str, baseline: str) -> dict[str, float]:
+    return {"ours_s": min(seconds[ours]), "baseline_s": min(seconds[baseline])}
+
+
+def _gradient_error(ours: Step, other: Step, batch: tuple[Tensor, Tensor]) -> float:
+    """The largest difference between gradients, relative to the largest entry."""
+    gradients = []
+    for step in (ours, other):
+        _run(step, batch)
+        gradients.append((batch[0].grad, step.weight.grad))
+        _clear(step, batch)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(*gradients, strict=True))
+
+
+def peak_bytes(step: Step, batch: tuple[Tensor, Tensor]) -> int:
+    """The most that a step holds above what was there before it."""
+    _run(step, batch)
+    _clear(step, batch)
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        _run(step, batch)
+        peak = torch.cuda.max_memory_allocated() - before
+    else:
+        peak = _peak_of_allocations(lambda: _run(step, batch))
+    _clear(step, batch)
+    return peak
+
+
+def _peak_of_allocations(work: Callable[[], None]) -> int:
+    """Every allocation and release in order of time, as torch's profiler records them."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        work()
+    assert profile.profiler is not None
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
