@@ -178,6 +178,7 @@ def test_a_run_leaves_the_open_set_figures(sweep):
     assert len(records) == 8
     record = records[0]
     assert record.class_names == list("0123456") and record.num_classes == 7
+    told = (record.folder / "run.log").read_text()
     for name in (
         *("verification_auc", "verification_eer", "verification_accuracy"),
         *("verification_tar_at_far_1e-01", "verification_tar_at_far_1e-04"),
@@ -186,7 +187,7 @@ def test_a_run_leaves_the_open_set_figures(sweep):
     ):
         low, high = record.extra["intervals"][name]
         assert 0 <= low <= record.metrics[name] <= high <= 1, name
-        assert name in done.stdout
+        assert name in told
     assert "FAR 0.0001 rests on 9 of 94,686 impostor pairs" in done.stderr
     about = record.extra["unseen"]
     assert (about["images"], about["classes"], about["genuine_pairs"]) == (533, 3, 47_092)
@@ -209,7 +210,7 @@ def test_the_report_draws_curves_and_the_heat_map(sweep):
     done, folder = sweep
     for name in ("roc.png", "heatmap.png"):
         assert (folder / "report" / name).stat().st_size > 10_000
-        assert f"report/{name}" in done.stdout
+        assert name in done.stdout
     found = configurations(find_records(folder).records)
     (ax,) = roc.figure(found).axes
     assert ax.get_xscale() == "log" and len(ax.get_lines()) == 4
