@@ -11,7 +11,7 @@ from arcmargin.overview import spoken
 from arcmargin.results import short
 from arcmargin.watch import Watch
 
-_LISTED = 30  # failures; the folders have them all
+_LISTED = 30  # jobs of a kind; the folders have them all
 
 
 def tables(markdown: str, files: Sequence[Path]) -> str:
@@ -26,8 +26,11 @@ def tables(markdown: str, files: Sequence[Path]) -> str:
 def say(swept: Watch) -> bool:
     """The last lines of a sweep; returns whether nothing failed and nothing is left to do."""
     seen = swept.overview
-    failed = seen.among("failed")
-    left = len(seen.among("interrupted", "running")) + seen.not_run
+    failed = sorted(seen.among("failed"), key=seen.label)
+    stopped = seen.among("interrupted", "running")
+    left = len(stopped) + seen.not_run
+    for job in stopped[:_LISTED]:
+        print(f"stopped: {seen.label(job)} after epoch {job.epoch}", file=sys.stderr)
     for job in failed[:_LISTED]:
         print(f"failed: {seen.label(job)}: {job.error}", file=sys.stderr)
     if len(failed) > _LISTED:

@@ -133,7 +133,11 @@ class Steady(Launcher):
         if len(batches) == 1:
             return one(batches[0])
         with ThreadPoolExecutor(width) as pool:
-            return next((error for error in pool.map(one, batches) if error), None)
+            try:
+                return next((error for error in pool.map(one, batches) if error), None)
+            except KeyboardInterrupt:
+                status.stop(todo[0].folder.parent)  # or the pool would wait for their last epoch
+                raise
 
 
 def _submitted_at_once(launcher: Any) -> int | None:

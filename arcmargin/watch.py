@@ -1,5 +1,6 @@
 """Follows a sweep from its main process: a status line in a terminal, plain lines everywhere else."""
 
+import logging
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ class Screen:
         self.stream = stream
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
+        self._lock = threading.RLock()
 
     @property
     def width(self) -> int:
@@ -34,16 +36,19 @@ class Screen:
         return shutil.get_terminal_size().columns
 
     def say(self, text: str) -> None:
-        self._write(f"{self._clear()}{text}\n")
+        with self._lock:
+            self._write(f"{self._clear()}{text}\n")
 
     def status(self, text: str) -> None:
         """At the bottom of a terminal; nothing elsewhere."""
-        if self.live and text != self._shown:
-            self._write(f"{self._clear()}{text}")
-            self._shown = text
+        with self._lock:
+            if self.live and text != self._shown:
+                self._write(f"{self._clear()}{text}")
+                self._shown = text
 
     def clear(self) -> None:
-        self._write(self._clear())
+        with self._lock:
+            self._write(self._clear())
 
     def _clear(self) -> str:
         self._shown = ""
@@ -154,3 +159,13 @@ def end() -> Watch | None:
     if _current is not None:
         _current.stop()
     return _current
+
+
+class Lines(logging.StreamHandler):
+    """For what is logged while the status line stands."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _current is None:
+            super().emit(record)
+        else:
+            _current.screen.say(self.format(record))

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,24 +38,24 @@ def interrupt_training() -> Callable[..., tuple[int, str]]:
     """Runs the command line until its third epoch, then presses Ctrl-C: (exit code, what it said)."""
 
     def run(arguments: list[str], cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "arcmargin.run", *arguments],
-            cwd=cwd,
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A shell starts its background jobs with Ctrl-C ignored, and the tests may be one.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("epoch 3/"):
-                break
+        said = cwd / "said"
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "arcmargin.run", *arguments],
+                cwd=cwd,
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
+                # A shell starts its background jobs with Ctrl-C ignored, and the tests may be one.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+        while process.poll() is None and not any(  # a job of a sweep has a log of its own
+            "epoch 3/" in log.read_text() for log in (said, *cwd.glob("outputs/sweeps/*/*/run.log"))
+        ):
+            time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
-        said = process.stderr.read()
-        return process.wait(60), said
+        return process.wait(60), said.read_text()
 
     return run
 
