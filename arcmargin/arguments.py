@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from arcmargin.errors import UserError
-from arcmargin.extras import check_extra
+from arcmargin.sweeps.extras import check_extra
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The entry point: turns a Hydra configuration into plain objects, trains and writes the result.
+"""The entry point: has objects made of a Hydra configuration, trains and writes the result.
 
     python -m arcmargin.run header=cosface
     python -m arcmargin.run --multirun header=arcface,cosface,sphereface m2=0.2,0.5
@@ -11,7 +11,6 @@ import gc
 import logging
 import math
 import os
-import re
 import shutil
 import sys
 import time
@@ -29,19 +28,11 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import ending, interrupts, jobs, results, status, watch
+from arcmargin import building, results
 from arcmargin.arguments import expanded
-from arcmargin.errors import UserError
-from arcmargin.launching import threads_per_job
-from arcmargin.margins import (
-    check_margins,
-    check_scale,
-    infeasible_margin_message,
-    matched_margins,
-)
 from arcmargin.mistakes import sentence, users_mistake
-from arcmargin.record import Record
-from arcmargin.sweeps import check_on_error, run_folder
+from arcmargin.sweeps import ending, interrupts, jobs, status, watch
+from arcmargin.sweeps.callback import check_on_error, run_folder
 
 log = logging.getLogger("arcmargin")
 
@@ -161,7 +152,7 @@ def _job(cfg: DictConfig, folder: Path) -> float:
         _remove_if_empty(folder)
         return math.nan
     interrupts.install()  # in a worker process
-    record = _record(cfg)
+    record = building.blank_record(cfg)
     reporter = status.Reporter(
         folder, name=record.name, overrides=record.overrides, number=HydraConfig.get().job.num
     )
@@ -212,14 +203,16 @@ def run(
     """
     started = time.perf_counter()
     try:
-        data, module, record = _build(cfg)
+        data, module, record = building.build(cfg)
     except Exception as error:
-        if sweep is not None and (tracker := _tracker(cfg, _record(cfg), folder, sweep)):
-            tracker.fail(sentence(error))
+        if sweep is not None:
+            tracker = building.tracker(cfg, building.blank_record(cfg), folder, sweep)
+            if tracker:
+                tracker.fail(sentence(error))
         raise
     from arcmargin import training
 
-    tracker = _tracker(cfg, record, folder, sweep)
+    tracker = building.tracker(cfg, record, folder, sweep)
     try:
         outcome = training.train(
             module,
@@ -230,7 +223,7 @@ def run(
             seed=cfg.seed,
             folder=folder,
             evaluate=cfg.evaluate,
-            verification_pairs=_pair_count(cfg),
+            verification_pairs=building.pair_count(cfg),
             logger=tracker,
             watch=tracker.watch if tracker else None,
             report=report,
@@ -256,162 +249,6 @@ def run(
     if tracker:  # last: the result is on disk whatever W&B does
         tracker.finish(outcome, folder / "checkpoints" / "last.ckpt")
     return float(record.extra["score"])
-
-
-def _build(cfg: DictConfig) -> tuple[Any, Any, Record]:
-    """Data, module and the record to be; what the user got wrong comes out here."""
-    check_margins(cfg.m1, cfg.m2, cfg.m3)
-    check_scale(cfg.s)
-    _refuse_what_the_header_cannot(cfg)
-    _load_libraries(wandb=cfg.logger is not None)
-    import pytorch_lightning as pl
-    import torch
-
-    from arcmargin.module import MarginModule
-
-    _quiet_libraries()
-    if threads := cfg.threads or _threads_of_job():
-        torch.set_num_threads(threads)
-    data = instantiate(cfg.dataset, _convert_="all")
-    if isinstance(pairs := cfg.verification_pairs, str):
-        from arcmargin.sources import add_pairs
-
-        data = add_pairs(data, pairs, data_dir=cfg.data_dir, on_bad_image=cfg.on_bad_image)
-    _match_margins(cfg, data.num_classes)
-    pl.seed_everything(cfg.seed, verbose=False)
-    size = cfg.embedding_dim.size
-    module = MarginModule(
-        instantiate(cfg.backbone, image_shape=data.image_shape, embedding_dim=size),
-        instantiate(cfg.header, embedding_dim=size, num_classes=data.num_classes, _convert_="all"),
-        optimizer=instantiate(cfg.optimizer),
-        schedule=instantiate(cfg.schedule),
-        augment=instantiate(cfg.augment),
-        header_lr=cfg.header_lr,
-        description=_description(cfg, data),
-    )
-    if cfg.backbone.get("frozen"):
-        data = _frozen(data, module)
-    if cfg.compile:
-        module.backbone.compile()  # in place: the names in a checkpoint stay the same
-    record = _record(cfg, data.class_names)
-    _warn(cfg, record)
-    return data, module, record
-
-
-def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
-    """Unlike a margin that has no effect, a saving that is not made would end in a full memory."""
-    for key, unset in (("class_chunk", None), ("sample_rate", 1.0)):
-        if cfg[key] != unset and key not in cfg.header:
-            header = HydraConfig.get().runtime.choices["header"]
-            raise UserError(
-                f"header={header} takes no {key}: only a head whose loss is a softmax over s·cos θ_j "
-                f"with a margin on the target alone does; drop {key}={cfg[key]}"
-            )
-
-
-def _threads_of_job() -> int | None:
-    """As many as the launcher leaves for each of its jobs; None leaves torch's choice."""
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    return threads_per_job(hydra_config.launcher) if multirun else None
-
-
-def _frozen(data: Any, module: Any) -> Any:
-    """The data set as the frozen body sees it: once for all runs with these weights and images."""
-    from torch.nn import Identity
-
-    from arcmargin.features import with_features
-
-    if not isinstance(module.augment, Identity):
-        raise UserError(
-            "backbone.frozen=true computes features once: images cannot be augmented; set augment=none"
-        )
-    return with_features(data, module.backbone, Path("outputs/features"))
-
-
-def _description(cfg: DictConfig, data: Any) -> dict[str, Any]:
-    """What it takes to use a checkpoint: the backbone's settings and how images are prepared."""
-    backbone: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
-    return {
-        "backbone": {k: v for k, v in backbone.items() if k not in ("weights", "frozen")},
-        "embedding_dim": cfg.embedding_dim.size,
-        "image_shape": list(data.image_shape),
-        "mean": data.mean.tolist(),
-        "std": data.std.tolist(),
-    }
-
-
-def _pair_count(cfg: DictConfig) -> int | None:
-    """How many pairs to draw; a list of pairs has become part of the data."""
-    return None if isinstance(cfg.verification_pairs, str) else cfg.verification_pairs
-
-
-def _load_libraries(*, wandb: bool) -> None:
-    """With the collector off: nothing that an import makes is garbage, yet Python would spend a
-    quarter of the time looking for some."""
-    gc.disable()
-    try:
-        if wandb:
-            import arcmargin.tracking.start  # noqa: F401
-        import pytorch_lightning  # noqa: F401
-    finally:
-        gc.enable()
-
-
-def _tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
-    """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
-    if cfg.logger is None:
-        return None
-    checkpoint = jobs.checkpoint(cfg.resume, folder)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    continues = checkpoint.parent.parent if checkpoint else None
-    start = instantiate(cfg.logger, _convert_="all")
-    return start(record=record, config=config, folder=folder, sweep=sweep, continues=continues)
-
-
-def _record(cfg: DictConfig, class_names: tuple[str, ...] = ()) -> Record:
-    hydra_config = HydraConfig.get()
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = hydra_config.overrides.task
-    return results.new_record(config, hydra_config.runtime.choices, overrides, class_names)
-
-
-def _match_margins(cfg: DictConfig, num_classes: int) -> None:
-    """Replace gap_deg by the one margin that the header names as its own."""
-    if cfg.gap_deg is None:
-        return
-    given = [o for o in HydraConfig.get().overrides.task if re.match(r"\+*m[123]=", o)]
-    if given:
-        raise UserError(
-            f"gap_deg chooses the margins, so {given[0]} cannot be set with it; drop one"
-        )
-    margins = matched_margins(cfg.gap_deg, num_classes, cfg.embedding_dim.size)
-    if cfg.matched is not None:
-        cfg[cfg.matched] = margins[cfg.matched]
-
-
-def _warn(cfg: DictConfig, record: Record) -> None:
-    """What a careful reader of the configuration would have noticed."""
-    for override in record.overrides:
-        key = re.match(r"\+*(m1|m2|m3|s)=", override)
-        if key and key[1] not in cfg.header:
-            log.warning("%s takes no %s: %s has no effect", record.header, key[1], override)
-    if not results.in_formula(record):
-        return
-    margins = (record.m1, record.m2, record.m3)
-    infeasible = infeasible_margin_message(*margins, len(record.class_names), record.embedding_dim)
-    if infeasible:
-        log.warning("%s", infeasible)
-
-
-def _quiet_libraries() -> None:
-    """Keep what Lightning says about itself out of the way of what the run says."""
-    for name in logging.root.manager.loggerDict:
-        if name.startswith(("pytorch_lightning", "lightning")):
-            logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # downloads draw bars even into a log file
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from arcmargin.run import CONF
-from arcmargin.sweeps import fingerprint
+from arcmargin.sweeps.callback import fingerprint
 
 
 def options(group):

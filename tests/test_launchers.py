@@ -16,11 +16,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from arcmargin import jobs, launching
 from arcmargin.errors import UserError
-from arcmargin.extras import check_extra
 from arcmargin.record import Record, find_records
 from arcmargin.run import CONF
+from arcmargin.sweeps import jobs, launching
+from arcmargin.sweeps.extras import check_extra
 
 # Four combinations, of which linear's two are one job: it takes no m2. Shifts draw random numbers.
 SWEEP = ["header=linear,arcface", "m2=0.2,0.3", "augment=shift", "epochs=40"]

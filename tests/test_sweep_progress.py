@@ -20,9 +20,9 @@ import torch
 from arcmargin.arguments import expanded
 from arcmargin.errors import UserError
 from arcmargin.mistakes import sentence
-from arcmargin.overview import Overview
 from arcmargin.record import find_records
-from arcmargin.status import Job, Reporter, Stopped, read_jobs, stop
+from arcmargin.sweeps.overview import Overview
+from arcmargin.sweeps.status import Job, Reporter, Stopped, read_jobs, stop
 
 QUICK = ["logger=none", "dataset.classes=4", "epochs=2", "threads=1"]
 ENTRY = [sys.executable, "-m", "arcmargin.run"]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from arcmargin.status import Job
+from arcmargin.sweeps.status import Job
 
 _BAR = 12  # characters
 

@@ -6,10 +6,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from arcmargin import status, watch
-from arcmargin.overview import spoken
 from arcmargin.results import short
-from arcmargin.watch import Watch
+from arcmargin.sweeps import status, watch
+from arcmargin.sweeps.overview import spoken
+from arcmargin.sweeps.watch import Watch
 
 _LISTED = 30  # jobs of a kind; the folders have them all
 

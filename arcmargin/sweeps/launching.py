@@ -18,10 +18,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
-from arcmargin import jobs, status
 from arcmargin.errors import UserError
-from arcmargin.extras import check_extra
 from arcmargin.results import short
+from arcmargin.sweeps import jobs, status
+from arcmargin.sweeps.extras import check_extra
 
 log = logging.getLogger("arcmargin")
 

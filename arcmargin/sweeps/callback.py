@@ -15,10 +15,10 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import ending, launching, status, watch
 from arcmargin.errors import UserError
-from arcmargin.overview import Overview
 from arcmargin.record import find_records
+from arcmargin.sweeps import ending, launching, status, watch
+from arcmargin.sweeps.overview import Overview
 from arcmargin.tracking import mode as wandb_mode
 
 # Settings that do not change a run's result; margins count through the header that uses them.
