@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from arcmargin.data import Batches, RandomShift, Split
+from arcmargin.augment import RandomShift
+from arcmargin.data import Batches, Split
 from arcmargin.headers import Header
 from arcmargin.module import MarginModule
 from arcmargin.monitor import Monitor
