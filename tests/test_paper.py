@@ -10,9 +10,10 @@ import pytest
 
 from arcmargin.record import Record
 from arcmargin.report.configurations import configurations
+from arcmargin.report.labels import labels
 from arcmargin.report.metrics import KNOWN, metric
-from arcmargin.report.paper import escape, latex, markdown
-from arcmargin.report.statistics import pairwise
+from arcmargin.report.paper import escape, latex, markdown, noise_markdown
+from arcmargin.report.statistics import against_baseline, pairwise
 from arcmargin.report.tables import read_csv, summary_rows, write_csv
 
 
@@ -66,6 +67,14 @@ def test_bold_is_what_beats_all_others_by_more_than_noise() -> None:
     assert "\\mathbf" not in table(records(**close))
     assert "Holm" not in table(records(**close))
     assert "\\mathbf" not in table(records(normface=[0.5], arcface=[0.9]))
+
+
+def test_the_table_of_differences_names_those_larger_than_noise() -> None:
+    found = configurations(records(**CLEAR, cosface=[0.90, 0.93, 0.91, 0.90]))
+    differences = against_baseline(found, ["accuracy"])
+    head, _, row, *_ = noise_markdown(differences, labels(found)).splitlines()
+    assert head.count("|") == row.count("|") == 4
+    assert "2 of 3" in row and "arcface +5.05" in row and "sphereface_r -0.9" in row
 
 
 HOSTILE = r"a_b & 50% of $x$ #1 {y} ~ ^ \end{table} <±−–°>"

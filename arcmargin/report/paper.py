@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from arcmargin.errors import UserError
 from arcmargin.report.labels import NOTHING, text
 from arcmargin.report.metrics import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
-from arcmargin.report.statistics import Difference
+from arcmargin.report.statistics import Difference, caveat
 
 Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv
 NARROW = 9  # columns that a line of text holds at LaTeX's \\small
@@ -54,6 +54,26 @@ def markdown(rows: Rows) -> str:
         lines.append(line + [_count(row)] * table.counted)
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{body}\n\n{table.caption}\n"
+
+
+def noise_markdown(differences: Sequence[Difference], names: Sequence[str]) -> str:
+    """Which configurations differ from their baseline by more than the noise of the seeds: one row
+    a metric. `names` are the configurations'; the table ends with what the tests can show."""
+    rows = []
+    for name in dict.fromkeys(one.metric for one in differences):
+        every = [one for one in differences if one.metric == name]
+        shown = metric(name)
+        told = [
+            f"{names[one.first]} {shown.factor * one.mean:+.{shown.digits or 2}f}"
+            for one in every
+            if one.larger_than_noise
+        ]
+        rows.append([_cell(shown.heading), f"{len(told)} of {len(every)}", _cell("; ".join(told))])
+    lines = [["metric", "larger than the noise", "which, less its baseline"], ["---"] * 3, *rows]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"{body}\n\n{caveat([one for one in differences if one.metric == differences[0].metric])}\n"
+    )
 
 
 def _cell(words: str) -> str:

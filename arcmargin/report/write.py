@@ -23,8 +23,8 @@ from arcmargin.report.grid import grid
 from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
 from arcmargin.report.metrics import metric_names
-from arcmargin.report.paper import latex, markdown
-from arcmargin.report.statistics import against_baseline, pairwise
+from arcmargin.report.paper import latex, markdown, noise_markdown
+from arcmargin.report.statistics import Difference, against_baseline, pairwise
 from arcmargin.report.tables import (
     DIFFERENCE,
     difference_rows,
@@ -79,6 +79,7 @@ def write_report(
             difference_rows(differences, labels(grouped)), out / "differences.csv", DIFFERENCE
         ),
         write_text(text, out / "summary.md"),
+        *_noise(differences["against the baseline"], labels(grouped), out),
         write_text(latex(summary, differences["every pair"]), out / "summary.tex"),
     ]
     shown = configurations(found.records, extra=chosen)
@@ -91,6 +92,12 @@ def write_report(
     )
     files.insert(0, write_text(page.index_page(contents), out / "index.html"))
     return Report(files, found, repeats, text)
+
+
+def _noise(differences: Sequence[Difference], names: Sequence[str], out: Path) -> list[Path]:
+    if not differences:
+        return []
+    return [write_text(noise_markdown(differences, names), out / "differences.md")]
 
 
 def _pictures(
