@@ -2,18 +2,15 @@
 
 import importlib
 import json
-import sys
 from pathlib import Path
 
+import benchmark
 import pytest
 import torch
+from benchmarks import epoch, mnist_like, sweep
+from benchmarks.rows import in_turns, met, ratios, row
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "scripts"))
-
-import benchmark  # noqa: E402
-from benchmarks import epoch, mnist_like, sweep  # noqa: E402
-from benchmarks.rows import in_turns, met, ratios, row  # noqa: E402
 
 SETTINGS = [
     *epoch.MNIST,

@@ -1,16 +1,13 @@
 """The benchmark table in docs/ and the README is that of docs/benchmark.json."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from benchmark import PARTS, markdown
+from benchmarks.rows import row
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "scripts"))
-
-from benchmark import PARTS, markdown  # noqa: E402
-from benchmarks.rows import row  # noqa: E402
 
 PUBLISHED = ROOT / "docs" / "benchmark.json"
 

@@ -52,8 +52,10 @@ def embed_folder(
     if place.suffix == ".parquet":
         _write_parquet(place, embeddings, paths, labels)
     else:
-        columns = {"embeddings": embeddings, "paths": np.array(paths), "labels": np.array(labels)}
-        write_whole(place, lambda file: np.savez(file, **columns))  # type: ignore[arg-type]
+        names, classes = np.array(paths), np.array(labels)
+        write_whole(
+            place, lambda file: np.savez(file, embeddings=embeddings, paths=names, labels=classes)
+        )
     return len(paths)
 
 
