@@ -41,7 +41,7 @@ def module_of(header):
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """On the CPU, where it costs little, a head looks at its labels; elsewhere it does not."""
-    monkeypatch.setattr(Header, "_check_range", lambda self, labels: None)
+    monkeypatch.setattr(Header, "_check_range", lambda self, labels, num_classes: None)
 
 
 @pytest.mark.parametrize("header", HEADERS)
