@@ -176,7 +176,7 @@ def test_ctrl_c_stops_the_sweep_and_says_how_to_go_on(tmp_path, launcher):
 
 def test_a_second_ctrl_c_kills_at_once():
     code = (
-        "import os, signal, time\nfrom arcmargin import interrupts\n"
+        "import os, signal, time\nfrom arcmargin.sweeps import interrupts\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupts.install()\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
         "except KeyboardInterrupt:\n"
