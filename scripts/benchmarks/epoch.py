@@ -59,7 +59,7 @@ CASES = (
 
 
 def measure(quick: bool) -> list[dict[str, Any]]:
-    repeats, share = (2, 0.1) if quick else (5, 1.0)
+    repeats, share = (2, 0.1) if quick else (3, 0.5)
     # On so few images the logger's pictures, some a training, would be most of the time.
     without, told = (["logger=none"], ", without W&B") if quick else ([], "")
     rows = []
@@ -67,7 +67,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
         small = case.images < 10_000
         epochs = (5 if quick else 30) if small else 2
         images = case.images if small else round(share * case.images)
-        name = f"{case.name}, {images:,} images{told}" if quick else case.name
+        name = f"{case.name}, {images:,} images{told}" if quick or not small else case.name
         cfg = configuration([*case.settings, f"epochs={epochs}", *without])
         data = mnist_like.tensors(case.side, images, images // 6)
         ours_s, loop_s = in_turns(
