@@ -286,7 +286,14 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     assert report.main([str(folder), "--formats", "png,svg"]) == 0
     said = capsys.readouterr()
     names = {"grid.png", "grid.svg", "angles.png", "angles.svg", "index.html", "compare.html"}
-    names |= {"runs.csv", "summary.csv", "summary.md", "summary.tex", "differences.csv"}
+    names |= {
+        "runs.csv",
+        "summary.csv",
+        "summary.md",
+        "summary.tex",
+        "differences.csv",
+        "differences.md",
+    }
     assert {path.name for path in (folder / "report").iterdir()} == names
     for name in names:
         assert str(folder / "report" / name) in said.out

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -304,7 +305,7 @@ def test_a_terminal_gets_a_bar_and_no_prompt(tmp_path):
             break
         shown += part
     assert process.wait(10) == 0, shown.decode()
-    assert b"step/s" in shown and b"epoch 1/30" in shown
+    assert b"step/s" in shown and re.search(rb"epoch \d+/30", shown)
     assert b"Enter your choice" not in shown
 
 
