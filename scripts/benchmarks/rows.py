@@ -1,5 +1,6 @@
 """What every part hands back: ratios of us to a named baseline, measured in turns."""
 
+import random
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -46,12 +47,16 @@ def met(row: dict[str, Any]) -> bool | None:
 
 
 def in_turns(repeats: int, what: str, *tasks: Callable[[], float]) -> list[list[float]]:
-    """What each task returns, `repeats` times: one after the other within each repeat, so that
-    whatever else the machine does falls on all of them alike. Says on stderr where it is."""
+    """What each task returns, `repeats` times: one after the other within each repeat, in another
+    order each time, so that whatever else the machine does, and what the task before left in the
+    caches, falls on all of them alike. Says on stderr where it is."""
     results: list[list[float]] = [[] for _ in tasks]
+    order = list(zip(results, tasks, strict=True))
+    shuffled = random.Random(0)
     for repeat in range(repeats):
-        for values, task in zip(results, tasks, strict=True):
+        for values, task in order:
             values.append(task())
+        shuffled.shuffle(order)
         shown = "  ".join(f"{values[-1]:.3g}" for values in results)
         print(f"  {what}: {repeat + 1}/{repeats}  {shown}", file=sys.stderr, flush=True)
     return results
