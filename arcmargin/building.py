@@ -1,6 +1,7 @@
 """From a composed configuration to plain objects: data, module, record, tracker."""
 
 import gc
+import importlib
 import logging
 import os
 import re
@@ -123,8 +124,8 @@ def _load_libraries(*, wandb: bool) -> None:
     gc.disable()
     try:
         if wandb:
-            import arcmargin.tracking.start  # noqa: F401
-        import pytorch_lightning  # noqa: F401
+            importlib.import_module("arcmargin.tracking.start")
+        importlib.import_module("pytorch_lightning")
     finally:
         gc.enable()
 

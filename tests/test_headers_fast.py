@@ -218,7 +218,7 @@ def test_a_frozen_weight_or_backbone() -> None:
 
 def test_hooks_and_subclasses_still_go_through_forward() -> None:
     class Twice(MarginHeader):
-        def forward(self, embeddings, labels):  # type: ignore[no-untyped-def]
+        def forward(self, embeddings, labels):
             return 2 * super().forward(embeddings, labels)
 
     embeddings, labels = batch()
@@ -270,7 +270,7 @@ class Largest(TorchDispatchMode):
 
     numel = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, tuple | list) else [result]:
             if isinstance(tensor, torch.Tensor):

@@ -13,8 +13,8 @@ from arcmargin.results import short
 
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # Windows has none: jobs there go without a lock
 
 log = logging.getLogger("arcmargin")
 

@@ -59,7 +59,7 @@ def _torch(trained: Trained, out: Path) -> float:
 def _onnx(trained: Trained, out: Path) -> float:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401
+        import onnxscript  # noqa: F401  # the exporter needs it: asked for before it fails
     except ImportError as error:
         raise UserError(
             "--format onnx needs more packages: pip install 'arcmargin[onnx]'"
