@@ -1,12 +1,7 @@
 """From a composed configuration to plain objects: data, module, record, tracker."""
 
-import gc
-import importlib
 import logging
-import os
 import re
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +10,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import results
+from arcmargin import libraries, results
 from arcmargin.errors import UserError
 from arcmargin.margins import (
     check_margins,
@@ -35,13 +30,13 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
     _refuse_what_the_header_cannot(cfg)
-    _load_libraries(wandb=cfg.logger is not None)
+    libraries.load(wandb=cfg.logger is not None and cfg.wandb.mode != "disabled")
     import pytorch_lightning as pl
     import torch
 
     from arcmargin.module import MarginModule
 
-    quiet_libraries()
+    libraries.quiet()
     if threads := cfg.threads or _threads_of_job():
         torch.set_num_threads(threads)
     data = instantiate(cfg.dataset, _convert_="all")
@@ -118,18 +113,6 @@ def pair_count(cfg: DictConfig) -> int | None:
     return None if isinstance(cfg.verification_pairs, str) else cfg.verification_pairs
 
 
-def _load_libraries(*, wandb: bool) -> None:
-    """With the collector off: nothing that an import makes is garbage, yet Python would spend a
-    quarter of the time looking for some."""
-    gc.disable()
-    try:
-        if wandb:
-            importlib.import_module("arcmargin.tracking.start")
-        importlib.import_module("pytorch_lightning")
-    finally:
-        gc.enable()
-
-
 def tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
     """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
     if cfg.logger is None:
@@ -174,13 +157,3 @@ def _warn(cfg: DictConfig, record: Record) -> None:
     infeasible = infeasible_margin_message(*margins, len(record.class_names), record.embedding_dim)
     if infeasible:
         log.warning("%s", infeasible)
-
-
-def quiet_libraries() -> None:
-    """Keep what Lightning says about itself out of the way of what the run says."""
-    for name in logging.root.manager.loggerDict:
-        if name.startswith(("pytorch_lightning", "lightning")):
-            logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # downloads draw bars even into a log file

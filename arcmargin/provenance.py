@@ -17,8 +17,8 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide a result."""
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -26,6 +26,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a source tree that is not installed
             continue
     return found
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide a result."""
+    return dict(_versions())
 
 
 @functools.cache

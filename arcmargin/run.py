@@ -6,8 +6,6 @@
 torch and Lightning are imported inside the task: --help and a typo answer at once.
 """
 
-import atexit
-import gc
 import logging
 import math
 import os
@@ -28,10 +26,10 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import building, results
+from arcmargin import building, libraries, results
 from arcmargin.arguments import expanded
 from arcmargin.mistakes import sentence, users_mistake
-from arcmargin.sweeps import ending, interrupts, jobs, status, watch
+from arcmargin.sweeps import ending, interrupts, jobs, status, watch, workers
 from arcmargin.sweeps.callback import check_on_error, run_folder
 
 log = logging.getLogger("arcmargin")
@@ -80,6 +78,8 @@ class Schema:
 
 
 ConfigStore.instance().store(name="schema", node=Schema)
+# Hydra copies this one store for every group of --help and every job, though it hands out copies.
+ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 # Our launcher presets are named like the plugins' schemas on purpose: they are checked against them.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/(launcher|sweeper)/\w+' is validated against")
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
@@ -101,6 +101,7 @@ def main() -> None:
         ending.interrupted()
         sys.exit(130)
     except Exception as error:
+        workers.dismiss(at_once=True)
         swept = watch.end()
         _stop_if_mistake(error)
         if swept is None:
@@ -128,7 +129,7 @@ def _task(cfg: DictConfig) -> float:
             with jobs.alone(folder):
                 return _job(cfg, folder)
         finally:
-            _let_go()
+            libraries.let_go()
     if (before := jobs.result(folder)) and before.finished:
         log.info("%s is finished already: %s", before.name, results.short(folder))
         return float(before.extra["score"])
@@ -180,14 +181,6 @@ def _job(cfg: DictConfig, folder: Path) -> float:
             if cfg.on_error == "raise":
                 status.stop(sweep)
     return math.nan
-
-
-def _let_go() -> None:
-    """A trainer and its callbacks are cycles, which would keep the images of a finished job."""
-    gc.collect()
-    if not gc.get_freeze_count():  # what is left are libraries: not to be looked through again
-        gc.freeze()
-        atexit.register(gc.unfreeze)  # they want to tidy up after themselves
 
 
 def run(

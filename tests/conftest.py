@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("arcmargin", "beartype.beartype")
@@ -19,6 +20,12 @@ install_import_hook("arcmargin", "beartype.beartype")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("WANDB_API_KEY", None)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """No test's random weights depend on what ran before it. Not a seed that a test draws data with."""
+    torch.manual_seed(271828)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from typing import IO, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from arcmargin.record import Embeddings, Record, write_whole
@@ -47,8 +46,10 @@ def panel(record: Record, data: Embeddings) -> Figure:
 def save(figure: Figure, path: Path) -> Path:
     """PNG, PDF or SVG by the suffix. Raises UserError when the file cannot be written."""
     kind = path.suffix.lstrip(".")
+    # A tenth larger than by default, and written in three quarters of the time.
+    given: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}} if kind == "png" else {}
     return write_whole(
-        path, lambda file: figure.savefig(file, format=kind, dpi=DPI, facecolor="white")
+        path, lambda file: figure.savefig(file, format=kind, dpi=DPI, facecolor="white", **given)
     )
 
 
@@ -59,6 +60,8 @@ def save_pages(figures: list[Figure], path: Path) -> list[Path]:
             save(figure, path.with_stem(f"{path.stem}_{page}") if page > 1 else path)
             for page, figure in enumerate(figures, 1)
         ]
+
+    from matplotlib.backends.backend_pdf import PdfPages  # its fonts would slow every run down
 
     def write(file: IO[bytes]) -> None:
         with PdfPages(file) as pdf:

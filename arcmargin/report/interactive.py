@@ -243,7 +243,7 @@ def _sprite(thumbnails: UInt8[np.ndarray, "n h w ..."]) -> dict[str, Any]:
     picture = Image.fromarray(sheet.reshape(columns * height, columns * width, *small.shape[3:]))
     for kind, quality in (("PNG", 0), ("JPEG", 80), ("JPEG", 40)):
         file = io.BytesIO()
-        picture.save(file, kind, quality=quality, optimize=True)
+        picture.save(file, kind, quality=quality)
         if file.tell() <= SPRITE_BYTES:
             break
     uri = f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.record import find_records
-from arcmargin.sweeps import ending, launching, status, watch
+from arcmargin.sweeps import ending, launching, status, watch, workers
 from arcmargin.sweeps.overview import Overview
 from arcmargin.tracking import mode as wandb_mode
 
@@ -85,7 +85,8 @@ class SweepSummary(Callback):
             return
         try:
             check_on_error(config.on_error)
-            launching.prepare(config)
+            count = _number_of_jobs(config, axes)
+            launching.prepare(config, count)
             # Through the environment: a job, perhaps in another process, sees only its own values.
             os.environ[wandb_mode.SWEPT] = ",".join(axes)
             if config.logger is not None:
@@ -93,11 +94,12 @@ class SweepSummary(Callback):
         except UserError as error:  # Hydra would turn it into a warning
             print(f"arcmargin: {error}", file=sys.stderr)
             raise SystemExit(2) from error
-        overview = Overview(_number_of_jobs(config, axes), list(axes))
+        overview = Overview(count, list(axes))
         watch.begin(Path(config.hydra.sweep.dir), overview, again=_again(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         swept = watch.end()
+        workers.dismiss()
         if swept is None or not swept.sweep.is_dir():
             return
         if any(record.finished for record in find_records(swept.sweep).records):

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +21,13 @@ from omegaconf import DictConfig, open_dict
 
 from arcmargin.errors import UserError
 from arcmargin.results import short
-from arcmargin.sweeps import jobs, status
+from arcmargin.sweeps import jobs, status, workers
 from arcmargin.sweeps.extras import check_extra
 
 log = logging.getLogger("arcmargin")
+
+
+MOST_HANDED_ON = 200  # composed jobs, 4 kB each, that travel with every job
 
 
 class Job(NamedTuple):
@@ -33,21 +37,23 @@ class Job(NamedTuple):
 
 
 class Composer:
-    """Hydra's loader of configurations; composes a job once, though sweeper and launcher both ask."""
+    """Hydra's loader of configurations; composes a job once, though its sweeper, its launcher and the
+    job's own process all ask."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, composed: dict[tuple[str, ...], bytes] | None = None) -> None:
         self.loader = loader
-        self.composed: dict[tuple[str, ...], bytes] = {}
+        self.composed = composed or {}
+        self.handed_on = True
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
         key = tuple(sweep_overrides)
         if key in self.composed:
-            return pickle.loads(self.composed[key])
+            return pickle.loads(zlib.decompress(self.composed[key]))
         # Hydra loads the plugins' schemas twice, so that pickle alone does not know their classes.
         from joblib.externals.loky.backend.reduction import dumps
 
         config = self.loader.load_sweep_config(master_config, sweep_overrides)
-        self.composed[key] = bytes(dumps(config))
+        self.composed[key] = zlib.compress(dumps(config))
         return config
 
     def __getattr__(self, name: str) -> Any:
@@ -55,8 +61,10 @@ class Composer:
             raise AttributeError(name)
         return getattr(self.__dict__["loader"], name)
 
-    def __reduce__(self) -> Any:  # a worker composes its own jobs
-        return Composer, (self.loader,)
+    def __reduce__(self) -> Any:
+        """To a worker, which composes its jobs itself where handing all of them on would cost more."""
+        few = self.handed_on and len(self.composed) <= MOST_HANDED_ON
+        return Composer, (self.loader, self.composed if few else None)
 
 
 class Steady(Launcher):
@@ -76,6 +84,10 @@ class Steady(Launcher):
         for job in asked:
             first.setdefault(job.folder, job)
         todo = [job for job in first.values() if not _skip(job)]
+        loader = self.launcher.hydra_context.config_loader
+        loader.handed_on = (
+            _submitted_at_once(self.launcher) is None
+        )  # or each has a file of its own
         if todo:
             self._run(todo, initial_job_idx)
         for job in asked:
@@ -180,17 +192,22 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def prepare(config: DictConfig) -> None:
-    """Before a multirun: wraps the launcher that Hydra is about to make."""
+def prepare(config: DictConfig, count: int | None) -> None:
+    """Before a multirun of `count` jobs, if that is known: wraps the launcher that Hydra will make."""
     check_extra("launcher", str(config.hydra.launcher.get("_target_")))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # nor is a line that two jobs say one too many
     plugins: Any = Plugins.instance()
     make: Callable[..., Launcher] = type(plugins).instantiate_launcher
+    wandb = config.logger is not None and config.wandb.mode != "disabled"
+    new = not Path(config.hydra.sweep.dir).exists()
 
     def instantiate_launcher(**context: Any) -> Launcher:
         context["hydra_context"].config_loader = Composer(context["hydra_context"].config_loader)
-        return Steady(make(plugins, **context))
+        launcher: Any = make(plugins, **context)
+        if hasattr(launcher, "joblib"):
+            workers.use(launcher.joblib, count if new else 0, wandb=wandb)
+        return Steady(launcher)
 
     plugins.instantiate_launcher = instantiate_launcher
 

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,17 @@ _ENVIRONMENT = {
     "dir": "WANDB_DIR",
     "resume": "WANDB_RESUME",
 }
+
+
+def prepare() -> None:
+    """Starts W&B's own process while other libraries load; who needs it sooner waits for it."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+    def set_up() -> None:
+        with suppress(Exception):  # it will be tried again, and what went wrong said
+            wandb.setup()
+
+    threading.Thread(target=set_up, daemon=True).start()
 
 
 def begin(

@@ -27,7 +27,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from arcmargin import building, results, run
+from arcmargin import libraries, results, run
 from arcmargin.data import Batches, ImageData, Split
 from arcmargin.module import MarginModule
 from arcmargin.training import train
@@ -168,7 +168,7 @@ def ours(
     cfg: DictConfig, data: ImageData, *, after: int = 0, keep: list[Any] | None = None
 ) -> float:
     """Seconds that a run trains from the end of epoch `after` on; `keep` receives the module."""
-    building.quiet_libraries()
+    libraries.quiet()
     backbone, header, augment = parts(cfg, data)
     module = MarginModule(
         backbone,
