@@ -116,6 +116,7 @@ def train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    _check_validation(fitter, steps=len(batches))
     data = _on_device(data, fitter.strategy.root_device)
     batches.split, taker.data = data.train, data
     _fit(fitter, module, batches, Batches(data.val, 1000), resume)
@@ -159,6 +160,21 @@ def _trainer(make: Callable[..., pl.Trainer], **arguments: Any) -> pl.Trainer:
         return make(**arguments)
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise UserError(f"Lightning cannot train with these trainer settings: {error}") from error
+
+
+def _check_validation(trainer: pl.Trainer, *, steps: int) -> None:
+    """Each epoch of `steps` ends with a validation: its accuracy chooses best.ckpt and is the score."""
+    left_out = {
+        "limit_val_batches": trainer.limit_val_batches == 0,
+        "check_val_every_n_epoch": trainer.check_val_every_n_epoch != 1,
+        "max_steps": 0 <= trainer.max_steps < steps,
+    }
+    for key, does in left_out.items():
+        if does:
+            raise UserError(
+                f"every epoch must end with a validation, which trainer.{key}={getattr(trainer, key)} "
+                f"leaves out (an epoch has {steps} steps); drop it"
+            )
 
 
 def _fit(

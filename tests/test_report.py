@@ -311,6 +311,17 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     assert (linear["m2"], linear["s"]) == ("", "")
 
 
+def test_a_page_that_compares_only_some_says_so(tmp_path, monkeypatch):
+    records = [run(m2=step / 10, name=f"arcface m2={step / 10}") for step in range(4)]
+    save(tmp_path, records)
+    report.write_report([tmp_path], formats=["png"])
+    assert "Headers side by side<" in (tmp_path / "report/compare.html").read_text()
+    monkeypatch.setattr(report, "MOST_COMPARED", 3)
+    report.write_report([tmp_path], formats=["png"])
+    page = (tmp_path / "report/compare.html").read_text()
+    assert "Headers side by side: the first 3 of 4 configurations<" in page
+
+
 def test_a_single_run_folder_and_several_folders(tmp_path: Path) -> None:
     folder = save(tmp_path / "sweep", [run(), run("linear")])
     one = report.write_report([folder / "run-0000"])

@@ -228,3 +228,12 @@ def test_a_run_stopped_before_its_last_epoch_leaves_its_last_weights(data, tmp_p
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt")
     assert state["global_step"] == two_epochs
     assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"limit_val_batches": 0}, {"check_val_every_n_epoch": 2}, {"max_steps": 1}]
+)
+def test_an_epoch_without_a_validation_is_refused(data, tmp_path, settings):
+    with pytest.raises(UserError, match=f"trainer.{next(iter(settings))}="):
+        limited = partial(trainer, **settings)
+        train(module(data), data, limited, epochs=2, batch_size=64, seed=0, folder=tmp_path)

@@ -144,13 +144,12 @@ def _open_set(found: Sequence[Configuration], formats: Sequence[str], out: Path)
 
 def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
     """compare.html: each configuration's first seed, turning together, where there is such a view."""
+    firsts = [one.finished[0] for one in shown if one.finished]
+    turning = [first for first in firsts if first.embedding_dim in interactive.NOTES]
     runs: list[interactive.Run] = []
-    for one in shown:
-        first = one.finished[0] if one.finished else None
-        if first is None or first.folder is None or first.embedding_dim not in interactive.NOTES:
+    for first in turning[:MOST_COMPARED]:
+        if first.folder is None:
             continue
-        if len(runs) == MOST_COMPARED:
-            break
         picture, page = (
             os.path.relpath(first.folder / f"embedding.{suffix}", out) for suffix in ("png", "html")
         )
@@ -160,7 +159,10 @@ def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
     alike = {(run.record.embedding_dim, tuple(run.record.class_names)) for run in runs}
     if len(runs) < 2 or len(alike) > 1:
         return []
-    return [interactive.write_page(out / "compare.html", interactive.comparison_page(runs))]
+    title = "Headers side by side"
+    if len(turning) > MOST_COMPARED:
+        title += f": the first {MOST_COMPARED} of {len(turning)} configurations"
+    return [interactive.write_page(out / "compare.html", interactive.comparison_page(runs, title))]
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
