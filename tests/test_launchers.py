@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.record import Record, find_records
 from arcmargin.run import CONF
-from arcmargin.sweeps import jobs, launching
+from arcmargin.sweeps import jobs, launching, workers
 from arcmargin.sweeps.extras import check_extra
 
 # Four combinations, of which linear's two are one job: it takes no m2. Shifts draw random numbers.
@@ -219,6 +221,46 @@ def test_threads_of_all_jobs_together_fit_the_cores(overrides, threads, monkeypa
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
     assert launching.threads_per_job(config.hydra.launcher) == threads
+
+
+class Loader:
+    """Stands in for Hydra's: says how often it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def load_sweep_config(self, master, overrides):
+        self.asked += 1
+        return OmegaConf.create({"asked": self.asked, "overrides": overrides})
+
+
+@pytest.mark.parametrize(("most", "apart", "asked"), [(2, False, 2), (1, False, 3), (2, True, 3)])
+def test_a_worker_is_handed_the_composed_jobs_where_that_is_cheap(most, apart, asked, monkeypatch):
+    monkeypatch.setattr(launching, "MOST_HANDED_ON", most)
+    here = launching.Composer(Loader())
+    master = OmegaConf.create({})
+    first, *_ = [here.load_sweep_config(master, [f"m2={value}"]) for value in (1, 2, 1)]
+    here.handed_on = not apart
+    there = pickle.loads(pickle.dumps(here))
+    config = there.load_sweep_config(master, ["m2=1"])
+    assert (config == first) == (asked == 2)
+    assert there.loader.asked == asked
+
+
+def test_workers_load_the_libraries_before_their_first_job():
+    settings = {"n_jobs": 2, "verbose": 0, "batch_size": "1", "pre_dispatch": "2*n_jobs"}
+    workers.use(settings, 24, wandb=False)
+    for thread in threading.enumerate():
+        if thread.name == "waking workers":
+            thread.join(60)
+    seen = Parallel(n_jobs=2, backend="loky")(delayed(loaded)() for _ in range(2))
+    assert seen == [True, True]
+    workers.dismiss()
+
+
+def loaded():
+    time.sleep(0.5)  # so that each worker answers once
+    return "pytorch_lightning" in sys.modules
 
 
 def test_a_damaged_record_counts_as_none(tmp_path):

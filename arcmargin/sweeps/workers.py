@@ -23,7 +23,7 @@ def use(settings: Mapping[str, Any], count: int | None, *, wandb: bool) -> None:
     if count != 0:
         importlib.import_module("joblib")  # here: two threads at it at once would break it
         given = (settings, 1 if count is None else count, wandb)
-        threading.Thread(target=_wake, args=given, daemon=True).start()
+        threading.Thread(target=_wake, args=given, name="waking workers", daemon=True).start()
 
 
 def _wake(settings: Mapping[str, Any], count: int, wandb: bool) -> None:
