@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from arcmargin.classes import Unseen, kept_classes, unseen_classes
 from arcmargin.errors import UserError
 from arcmargin.openset.pairs import Pairs
-
-Unseen = int | float | Sequence[int | str] | None
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ def build(
     for key, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0.0 <= fraction < 1.0:
             raise UserError(f"dataset.{key} must be in [0, 1), got {fraction}")
-    kept = _kept_classes(classes, class_names)
-    held_out = _unseen_classes(unseen, kept, class_names)
+    kept = kept_classes(classes, class_names)
+    held_out = unseen_classes(unseen, kept, class_names)
     kept = [c for c in kept if c not in held_out]
     strangers = _strangers(images if test is None else test, held_out, class_names)
     images = _keep(images, kept)
@@ -148,62 +147,6 @@ def add_unseen(
     if pairs is not None:
         pairs = pairs._replace(first=pairs.first + before, second=pairs.second + before)
     return replace(data, unseen=unseen, unseen_names=(*data.unseen_names, *names), pairs=pairs)
-
-
-def _kept_classes(classes: int | Sequence[int] | None, names: Sequence[str]) -> list[int]:
-    total = len(names)
-    kept = list(range(classes if isinstance(classes, int) else total))
-    if classes is not None and not isinstance(classes, int):
-        kept = [int(c) for c in classes]
-    unknown = [c for c in kept if not 0 <= c < total]
-    if unknown:
-        raise UserError(
-            f"dataset.classes asks for class {unknown[0]}, but the data set has classes 0 to {total - 1}"
-        )
-    if len(kept) < 2 or len(set(kept)) < len(kept):
-        raise UserError(f"dataset.classes must name at least two different classes, got {classes}")
-    return kept
-
-
-def _unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> list[int]:
-    """The last so many of the kept classes, that fraction of them, or those listed: by number, or
-    by name."""
-    if unseen is None:
-        return []
-    if isinstance(unseen, str | bool) or not _sensible(unseen):
-        raise UserError(
-            "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
-            f"classes, got {unseen}"
-        )
-    if isinstance(unseen, int | float):
-        count = unseen if isinstance(unseen, int) else round(unseen * len(kept))
-        chosen = kept[max(len(kept) - int(count), 0) :]
-    else:
-        chosen = [_class_number(one, kept, names) for one in unseen]
-    for what, count, why in (
-        ("for training", len(kept) - len(chosen), "a margin needs at least two"),
-        ("to be unseen", len(set(chosen)), "impostor pairs need at least two different ones"),
-    ):
-        if count < 2:
-            raise UserError(f"dataset.unseen={unseen} leaves {count} class(es) {what}; {why}")
-    return chosen
-
-
-def _sensible(unseen: int | float | Sequence[int | str]) -> bool:
-    return not isinstance(unseen, int | float) or (
-        unseen >= 0 if isinstance(unseen, int) else 0 < unseen < 1
-    )
-
-
-def _class_number(one: int | str, kept: list[int], names: Sequence[str]) -> int:
-    known = {names[c]: c for c in kept} | {c: c for c in kept}
-    if one not in known:
-        raise UserError(
-            f"dataset.unseen asks for class {one}, but the classes are "
-            + ", ".join(f"{c} ({names[c]})" if names[c] != str(c) else str(c) for c in kept[:30])
-            + (" …" if len(kept) > 30 else "")
-        )
-    return known[one]
 
 
 def _strangers(images: RawImages, held_out: list[int], names: Sequence[str]) -> RawImages | None:

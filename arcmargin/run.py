@@ -15,18 +15,15 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import building, libraries, results
+from arcmargin import building, libraries, results, schema
 from arcmargin.arguments import expanded
 from arcmargin.mistakes import sentence, users_mistake
 from arcmargin.sweeps import ending, interrupts, jobs, status, watch, workers
@@ -34,52 +31,7 @@ from arcmargin.sweeps.callback import check_on_error, run_folder
 
 log = logging.getLogger("arcmargin")
 
-Group = dict[str, Any]
-
-
-@dataclass
-class Schema:
-    """The types of the top-level keys, so that m2=abc is caught before anything starts."""
-
-    header: Group = field(default_factory=dict)
-    dataset: Group = field(default_factory=dict)
-    embedding_dim: Group = field(default_factory=dict)
-    backbone: Group = field(default_factory=dict)
-    augment: Group = field(default_factory=dict)
-    optimizer: Group = field(default_factory=dict)
-    schedule: Group = field(default_factory=dict)
-    trainer: Group = field(default_factory=dict)
-    logger: Group | None = None
-    wandb: Group = field(default_factory=dict)
-    m1: float = 1.0
-    m2: float = 0.0
-    m3: float = 0.0
-    s: float = 30.0
-    matched: str | None = None  # the margin that gap_deg sets; a header without one has none
-    gap_deg: float | None = None
-    ramp: float = 0.0
-    init: str = "random"
-    gradient: str = "detached"
-    class_chunk: int | None = None
-    sample_rate: float = 1.0
-    seed: int = 0
-    epochs: int = 1
-    batch_size: int = 128
-    header_lr: float = 1.0
-    evaluate: str = "last"
-    verification_pairs: int | str | None = None
-    on_bad_image: str = "stop"
-    resume: str | None = None
-    threads: int | None = None
-    compile: bool = False
-    data_dir: str = "data"
-    sweep: str = ""
-    on_error: str = "continue"
-
-
-ConfigStore.instance().store(name="schema", node=Schema)
-# Hydra copies this one store for every group of --help and every job, though it hands out copies.
-ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+schema.store()
 # Our launcher presets are named like the plugins' schemas on purpose: they are checked against them.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/(launcher|sweeper)/\w+' is validated against")
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)

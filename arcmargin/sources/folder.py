@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from arcmargin.data import ImageData, RawImages, Unseen, add_unseen, build
+from arcmargin.classes import Unseen
+from arcmargin.data import ImageData, RawImages, add_unseen, build
 from arcmargin.errors import UserError
 from arcmargin.sources.reading import check_format, list_images, read_images
 

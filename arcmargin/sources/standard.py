@@ -7,7 +7,8 @@ from urllib.error import URLError
 
 import numpy as np
 
-from arcmargin.data import ImageData, RawImages, Unseen, add_unseen, build
+from arcmargin.classes import Unseen
+from arcmargin.data import ImageData, RawImages, add_unseen, build
 from arcmargin.errors import UserError
 from arcmargin.sources.reading import check_format, read_images
 
