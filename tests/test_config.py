@@ -1,5 +1,6 @@
 """Every file in conf/ composes and builds what it promises."""
 
+import copy
 import functools
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from arcmargin.run import CONF
 from arcmargin.sweeps.callback import fingerprint
@@ -157,6 +159,19 @@ def test_a_margin_that_the_header_does_not_take_leaves_the_fingerprint():
     plain = fingerprint(composed("header=linear"))
     assert fingerprint(composed("header=linear", "m2=0.4")) == plain
     assert fingerprint(composed("header=linear", "gap_deg=10")) == plain
+
+
+def test_configurations_share_nothing_although_hydras_store_is_not_copied():
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        first = compose("config", return_hydra_config=True)
+        with open_dict(first):
+            first.epochs = 77
+            first.hydra.job.name = first.hydra.launcher._target_ = "changed"
+        second = compose("config", return_hydra_config=True)
+    assert second.epochs == 30
+    assert "changed" not in (second.hydra.job.name, second.hydra.launcher._target_)
 
 
 def test_the_whole_configuration_fits_on_a_screen():
