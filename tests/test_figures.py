@@ -332,7 +332,8 @@ def test_save_says_why_it_cannot(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_and_torch_alone() -> None:
     code = (
         "import sys, arcmargin.report.write;"
-        "print([m for m in ('matplotlib.pyplot', 'fontTools', 'torch', 'hydra', 'wandb') if m in sys.modules])"
+        "heavy = ('matplotlib.pyplot', 'fontTools', 'torch', 'hydra', 'wandb');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     root = Path(figures.__file__).parents[2]
     run = subprocess.run(

@@ -210,3 +210,11 @@ def test_the_report_page_is_in_the_artifact_only(tmp_path):
     assert shown(tmp_path / "index.html") is None
     assert shown(tmp_path / "summary.tex") is None and shown(tmp_path / "grid.pdf") is None
     assert shown(tmp_path / "compare.html") is not None
+
+
+@pytest.mark.parametrize("name", ["WANDB_RUN_ID", "WANDB_SWEEP_ID"])
+def test_a_multirun_that_would_be_one_run_is_refused(name, monkeypatch):
+    wandb_mode.check_one_run_a_job()
+    monkeypatch.setenv(name, "abc")
+    with pytest.raises(UserError, match=f"{name} is set, so all jobs"):
+        wandb_mode.check_one_run_a_job()

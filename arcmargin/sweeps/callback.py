@@ -89,8 +89,8 @@ class SweepSummary(Callback):
             launching.prepare(config, count)
             # Through the environment: a job, perhaps in another process, sees only its own values.
             os.environ[wandb_mode.SWEPT] = ",".join(axes)
-            if config.logger is not None:
-                wandb_mode.resolve(config.wandb.mode)
+            if config.logger is not None and wandb_mode.resolve(config.wandb.mode) != "disabled":
+                wandb_mode.check_one_run_a_job()
         except UserError as error:  # Hydra would turn it into a warning
             print(f"arcmargin: {error}", file=sys.stderr)
             raise SystemExit(2) from error

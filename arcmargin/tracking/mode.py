@@ -51,6 +51,18 @@ def resolve(mode: str) -> str:
     return given
 
 
+def check_one_run_a_job() -> None:
+    """Raises UserError where W&B would take all jobs of a multirun for the same run."""
+    given = next(
+        (name for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID") if os.environ.get(name)), None
+    )
+    if given is not None:
+        raise UserError(
+            f"{given} is set, so all jobs of this multirun would be one W&B run; unset it, use "
+            "logger=none, or, under a W&B agent, list the values in its sweep file instead"
+        )
+
+
 def give_up() -> None:
     """The later jobs of a sweep do not wait for a server that failed this one."""
     os.environ[DECIDED] = "offline"
