@@ -26,7 +26,6 @@ from arcmargin.sweeps.extras import check_extra
 
 log = logging.getLogger("arcmargin")
 
-
 MOST_HANDED_ON = 200  # composed jobs, 4 kB each, that travel with every job
 
 
@@ -85,9 +84,8 @@ class Steady(Launcher):
             first.setdefault(job.folder, job)
         todo = [job for job in first.values() if not _skip(job)]
         loader = self.launcher.hydra_context.config_loader
-        loader.handed_on = (
-            _submitted_at_once(self.launcher) is None
-        )  # or each has a file of its own
+        # A job that is submitted by itself is a file: it would hold all the others' too.
+        loader.handed_on = _submitted_at_once(self.launcher) is None
         if todo:
             self._run(todo, initial_job_idx)
         for job in asked:
