@@ -29,11 +29,14 @@ def use(settings: Mapping[str, Any], count: int | None, *, wandb: bool) -> None:
 def _wake(settings: Mapping[str, Any], count: int, wandb: bool) -> None:
     from joblib import Parallel, delayed, effective_n_jobs
 
+    workers = effective_n_jobs(settings["n_jobs"])
+    if workers == 1:  # none: the jobs run in this process
+        return
     same = {name: settings[name] for name in _OF_THE_WORKERS if name in settings}
     load = delayed(libraries.load)
     with suppress(Exception):  # the jobs will meet it again
         Parallel(**same, backend="loky", batch_size=1)(
-            load(wandb=wandb) for _ in range(min(effective_n_jobs(settings["n_jobs"]), count))
+            load(wandb=wandb) for _ in range(min(workers, count))
         )
 
 
