@@ -53,6 +53,9 @@ def main() -> None:
         ending.interrupted()
         sys.exit(130)
     except Exception as error:
+        if interrupts.pressed():
+            ending.interrupted()
+            sys.exit(130)
         workers.dismiss(at_once=True)
         swept = watch.end()
         _stop_if_mistake(error)

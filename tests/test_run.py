@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arcmargin import run
 from arcmargin.record import Embeddings, Record, Snapshots, find_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -318,3 +320,21 @@ def test_the_report_of_a_run(finished):
     assert done.returncode == 0, done.stderr
     assert (folder / "report" / "grid.png").exists()
     assert json.loads((folder / "record.json").read_text())["status"] == "finished"
+
+
+def test_an_interrupt_that_a_library_turned_into_an_error_is_one(monkeypatch):
+    def task():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("half done") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(run, "_task", task)
+    monkeypatch.setattr(sys, "argv", ["arcmargin"])
+    try:
+        with pytest.raises(SystemExit) as end:
+            run.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert end.value.code == 130

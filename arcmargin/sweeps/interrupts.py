@@ -15,6 +15,12 @@ def install() -> None:
             return
 
 
+def pressed() -> bool:
+    """Whether Ctrl-C is what went wrong: a library may meet it in the middle of something, and raise
+    another error for it."""
+    return getattr(signal.getsignal(signal.SIGINT), "pressed", False)
+
+
 class _Interrupt:
     def __init__(self) -> None:
         self.pressed = False
