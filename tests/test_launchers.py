@@ -179,6 +179,15 @@ def test_a_search_finds_its_jobs_again(tmp_path):
     assert code == 0 and "all of 3" in said and "finished already" in said
 
 
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_ctrl_c_ends_all_jobs_without_a_traceback(launcher, tmp_path, interrupt_training):
+    sweep = ["--multirun", "header=linear,arcface", f"hydra/launcher={launcher}", *QUICK]
+    code, said = interrupt_training([*sweep, "epochs=1000"], cwd=tmp_path)
+    assert code == 130
+    assert "Traceback" not in said and "interrupted: 0/2 done" in said
+    assert {record.status for record in find_records(tmp_path / PLACE).records} <= {"interrupted"}
+
+
 def test_one_process_at_a_time_in_a_folder(tmp_path):
     order = []
 

@@ -13,6 +13,18 @@ def install() -> None:
             signal.signal(signal.SIGINT, _Interrupt())
         except ValueError:  # another thread: its launcher takes care of it
             return
+        _mask("SIG_UNBLOCK")
+
+
+def hold_back() -> None:
+    """In this thread, and, until they `install`, in the processes that it starts: Ctrl-C ends the jobs,
+    not what waits for them."""
+    _mask("SIG_BLOCK")
+
+
+def _mask(how: str) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(getattr(signal, how), {signal.SIGINT})
 
 
 def pressed() -> bool:

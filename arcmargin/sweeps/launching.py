@@ -21,7 +21,7 @@ from omegaconf import DictConfig, open_dict
 
 from arcmargin.errors import UserError
 from arcmargin.results import short
-from arcmargin.sweeps import jobs, status, workers
+from arcmargin.sweeps import interrupts, jobs, status, workers
 from arcmargin.sweeps.extras import check_extra
 
 log = logging.getLogger("arcmargin")
@@ -130,7 +130,6 @@ class Steady(Launcher):
     def _launch(self, todo: list[Job], number: int) -> Exception | None:
         """What the launcher raised, if anything; then some of the jobs may not have run."""
         width = _submitted_at_once(self.launcher)
-        batches = [todo] if width is None else [[job] for job in todo]
 
         def one(batch: list[Job]) -> Exception | None:
             try:
@@ -140,11 +139,13 @@ class Steady(Launcher):
             failed = [r._return_value for r in returned if r.status == JobStatus.FAILED]
             return failed[0] if failed else None
 
-        if len(batches) == 1:
-            return one(batches[0])
-        with ThreadPoolExecutor(width) as pool:
+        if width is None:
+            return one(todo)
+        with ThreadPoolExecutor(width, initializer=interrupts.hold_back) as pool:
             try:
-                return next((error for error in pool.map(one, batches) if error), None)
+                return next(
+                    (error for error in pool.map(one, ([job] for job in todo)) if error), None
+                )
             except KeyboardInterrupt:
                 status.stop(todo[0].folder.parent)  # or the pool would wait for their last epoch
                 raise
