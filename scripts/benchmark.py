@@ -11,11 +11,13 @@ the threads.
 import argparse
 import importlib
 import json
+import multiprocessing
 import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for part in wanted:
         print(f"{part} …", file=sys.stderr, flush=True)
         start = time.perf_counter()
-        rows += importlib.import_module(f"benchmarks.{part}").measure(quick=given.quick)
+        rows += measured(part, quick=given.quick)
         print(f"{part}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     result = {"machine": machine(), "quick": given.quick, "rows": rows}
     text = markdown(result)
@@ -51,6 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     print(given.out, given.out.with_suffix(".md"), sep="\n")
     return 0
+
+
+def measured(part: str, *, quick: bool) -> list[dict[str, Any]]:
+    """The rows of a part, measured in a process of its own: the memory that one part has taken slows
+    no other, and does not count as that of the programs that another starts."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_measure, part, quick).result()
+
+
+def _measure(part: str, quick: bool) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = importlib.import_module(f"benchmarks.{part}").measure(quick=quick)
+    return rows
 
 
 def machine() -> dict[str, Any]:

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import benchmark
+import numpy as np
 import pytest
 import torch
-from benchmarks import epoch, mnist_like, sweep
+from benchmarks import epoch, mnist_like, report, sweep
 from benchmarks.rows import in_turns, met, ratios, row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +76,7 @@ class Stub:
 
 
 def test_the_script_writes_the_same_table_that_it_prints(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(importlib, "import_module", lambda name: Stub)
+    monkeypatch.setattr(benchmark, "measured", lambda part, quick: Stub.measure(quick))
     out = tmp_path / "deep" / "out.json"
     assert benchmark.main(["--quick", "--only", "start", "--out", str(out)]) == 0
     said, progress = capsys.readouterr()
@@ -105,3 +106,11 @@ def test_a_sweep_knows_how_much_of_it_was_training():
 @pytest.mark.parametrize("part", benchmark.PARTS)
 def test_every_part_can_be_measured(part):
     assert callable(importlib.import_module(f"benchmarks.{part}").measure)
+
+
+def test_the_memory_of_a_report_is_its_own():
+    held = np.ones(150_000_000)  # a process counts what the one that started it held
+    (memory,) = (
+        row for row in benchmark.measured("report", quick=True) if row["measure"] == "peak memory"
+    )
+    assert 0.05 < memory["ratio"] < 1 < held.nbytes / report.BYTES
