@@ -332,7 +332,7 @@ def test_save_says_why_it_cannot(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_and_torch_alone() -> None:
     code = (
         "import sys, arcmargin.report.write;"
-        "heavy = ('matplotlib.pyplot', 'fontTools', 'torch', 'hydra', 'wandb');"
+        "heavy = ('matplotlib.pyplot', 'matplotlib.backends.backend_pdf', 'torch', 'hydra', 'wandb');"
         "print([name for name in heavy if name in sys.modules])"
     )
     root = Path(figures.__file__).parents[2]
