@@ -22,7 +22,7 @@ from arcmargin.errors import UserError
 from arcmargin.mistakes import sentence
 from arcmargin.record import find_records
 from arcmargin.sweeps.overview import Overview
-from arcmargin.sweeps.status import Job, Reporter, Stopped, read_jobs, stop
+from arcmargin.sweeps.status import Job, Reporter, Stopped, read_jobs, state, stop
 
 QUICK = ["logger=none", "dataset.classes=4", "epochs=2", "threads=1"]
 ENTRY = [sys.executable, "-m", "arcmargin.run"]
@@ -133,6 +133,7 @@ def test_all_finished_is_said_and_the_report_is_written_again(tmp_path):
     done = arcmargin(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 job in outputs/sweeps/try: 1 finished" in done.stderr, "m2 is nothing to linear"
+    assert "; 1/1 done, best" in done.stderr, "and is known to be nothing before the job ran"
     table = tmp_path / "outputs" / "sweeps" / "try" / "report" / "summary.md"
     table.unlink()
     again = arcmargin(*arguments, cwd=tmp_path)
@@ -233,8 +234,9 @@ def test_the_time_left_follows_the_pace():
 def test_a_repeated_job_does_not_count():
     seen = Overview(expected=3)
     seen.update([job("0", "finished", score=0.9)], now=0.0)
-    seen.update([Job("0~1", "arcface m2=0.5", "0", state="skipped", score=0.9)], now=0.0)
+    seen.update([Job("0~1", "arcface m2=0.5", "0", state="repeated")], now=0.0)
     assert seen.total == 2 and len(seen.among("finished", "skipped")) == 1 and seen.not_run == 1
+    assert seen.line(0.0).startswith("1/2 done, best 90.00 %")
 
 
 @pytest.mark.parametrize("width", range(10, 160, 10))
@@ -245,6 +247,9 @@ def test_a_status_line_fits_its_terminal(width):
     text = seen.status(1000.0, 5000.0, width)
     assert (len(text) < width and text.startswith("300/1000 done"[: width - 1])) or width > 100
     assert "seed=299" in text or width < 80
+    assert text.endswith(("done", "failed", "left", "%", "=299", "/30")) or width < 20, (
+        "no half words"
+    )
 
 
 def test_the_folder_tells_how_the_jobs_are(tmp_path):
@@ -260,9 +265,14 @@ def test_the_folder_tells_how_the_jobs_are(tmp_path):
     assert [one.key for one in read_jobs(tmp_path, known)] == ["c"], "the others are not read again"
     Reporter(tmp_path / "a", name="a", number=7).skip(0.5)
     assert [one.folder for one in read_jobs(tmp_path, known) if one.ended] == [str(tmp_path / "a")]
+    assert [one.state for one in read_jobs(tmp_path, known) if one.ended] == ["repeated"]
+    reporters[2].skip(0.7)  # its worker died between its record and its last word
+    assert (known["c"].state, state(tmp_path, "c")) == ("running", "finished")
+    Reporter(tmp_path / "z", name="z").skip(0.5)
+    assert (state(tmp_path, "z"), state(tmp_path, "y")) == ("skipped", None)
     (tmp_path / ".progress" / "d.json").write_text(json.dumps({"key": "d"}))
     (tmp_path / ".progress" / "e.json").write_text("{")
-    assert {one.key for one in read_jobs(tmp_path, {})} == {"a", "a~7", "b", "c"}
+    assert {one.key for one in read_jobs(tmp_path, {})} == {"a", "a~7", "b", "c", "z"}
 
 
 def test_a_job_in_flight_stops_when_the_sweep_is_to_end(tmp_path):

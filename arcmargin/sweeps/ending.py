@@ -46,7 +46,7 @@ def say(swept: Watch) -> bool:
 
 def _counts(swept: Watch) -> str:
     seen = swept.overview
-    total = seen.total if seen.total is not None else len(seen.jobs) - len(seen.repeats)
+    total = len(seen.jobs) - len(seen.among("repeated")) if seen.total is None else seen.total
     counts = {
         "finished": len(seen.among("finished")),
         "finished already": len(seen.among("skipped")),

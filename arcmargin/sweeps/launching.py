@@ -83,14 +83,17 @@ class Steady(Launcher):
         for job in asked:
             first.setdefault(job.folder, job)
         todo = [job for job in first.values() if not _skip(job)]
+        for job in asked:
+            if first[job.folder] is not job:
+                _reporter(job).repeat()
         loader = self.launcher.hydra_context.config_loader
         # A job that is submitted by itself is a file: it would hold all the others' too.
         loader.handed_on = _submitted_at_once(self.launcher) is None
         if todo:
             self._run(todo, initial_job_idx)
-        for job in asked:
-            if first[job.folder] is not job and job.folder.exists():
-                _say_skipped(job)
+        for job in todo:
+            if status.state(job.folder.parent, job.folder.name) == "running":
+                _skip(job)
         return [_returned(job) for job in asked]
 
     def _job(self, overrides: list[str], number: int) -> Job:
@@ -165,16 +168,14 @@ def _submitted_at_once(launcher: Any) -> int | None:
 def _skip(job: Job) -> bool:
     """Whether the job is finished already, which its status then says."""
     before = jobs.result(job.folder)
-    finished = before is not None and before.finished
-    if finished:
-        _say_skipped(job)
-    return finished
+    if before is None or not before.finished:
+        return False
+    _reporter(job, before.name).skip(before.extra.get("score"))
+    return True
 
 
-def _say_skipped(job: Job) -> None:
-    record = jobs.result(job.folder)
-    name, score = (record.name, record.extra.get("score")) if record else ("", None)
-    status.Reporter(job.folder, name=name, overrides=job.overrides, number=job.number).skip(score)
+def _reporter(job: Job, name: str = "") -> status.Reporter:
+    return status.Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
 
 
 def _returned(job: Job) -> JobReturn:
