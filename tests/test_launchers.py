@@ -179,7 +179,7 @@ def test_a_search_finds_its_jobs_again(tmp_path):
     assert code == 0 and "all of 3" in said and "finished already" in said
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", LAUNCHERS[1:])
 def test_ctrl_c_ends_all_jobs_without_a_traceback(launcher, tmp_path, interrupt_training):
     sweep = ["--multirun", "header=linear,arcface", f"hydra/launcher={launcher}", *QUICK]
     code, said = interrupt_training([*sweep, "epochs=1000"], cwd=tmp_path)

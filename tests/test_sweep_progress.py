@@ -175,17 +175,21 @@ def test_ctrl_c_stops_the_sweep_and_says_how_to_go_on(tmp_path, launcher):
     assert not working_in(tmp_path), "no worker stays behind"
 
 
-def test_a_second_ctrl_c_kills_at_once():
+def test_a_second_ctrl_c_kills_at_once(tmp_path):
     code = (
-        "import os, signal, time\nfrom arcmargin.sweeps import interrupts\n"
+        "import os, signal, time, pathlib\nfrom arcmargin.sweeps import interrupts, overview, watch\n"
+        "watch.begin(pathlib.Path.cwd(), overview.Overview(), again='the same command')\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupts.install()\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
         "except KeyboardInterrupt:\n"
         "    print('first', flush=True); os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
         "finally:\n    print('never')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
     assert (done.returncode, done.stdout) == (130, "first\n"), done.stderr
+    assert done.stderr == "stopped at once; to go on:\n  the same command\n"
 
 
 def test_seeds_in_hydras_words():

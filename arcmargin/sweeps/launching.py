@@ -144,6 +144,7 @@ class Steady(Launcher):
 
         if width is None:
             return one(todo)
+        _wait_no_longer_than_needed()
         with ThreadPoolExecutor(width, initializer=interrupts.hold_back) as pool:
             try:
                 return next(
@@ -163,6 +164,14 @@ def _submitted_at_once(launcher: Any) -> int | None:
     if "array_parallelism" in given:
         return int(given["array_parallelism"])
     return max(1, jobs.cores() // (given.get("cpus_per_task") or 1))
+
+
+def _wait_no_longer_than_needed() -> None:
+    """submitit gives the result of a job that ended 15 seconds to appear, for the sake of slow disks
+    between machines; a local one that was killed or interrupted leaves none at all."""
+    from submitit.local.local import LocalJob
+
+    LocalJob._results_timeout_s = 1
 
 
 def _skip(job: Job) -> bool:
@@ -197,6 +206,8 @@ def prepare(config: DictConfig, count: int | None) -> None:
     check_extra("launcher", str(config.hydra.launcher.get("_target_")))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # nor is a line that two jobs say one too many
+    # A hint for administrators that its own cluster has a token; it would stand in the status line.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     plugins: Any = Plugins.instance()
     make: Callable[..., Launcher] = type(plugins).instantiate_launcher
     wandb = config.logger is not None and config.wandb.mode != "disabled"
