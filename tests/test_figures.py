@@ -263,6 +263,17 @@ def test_grid_wraps_and_states_mean_and_spread_over_seeds(tmp_path: Path) -> Non
     assert_nothing_sticks_out(figure)
 
 
+@pytest.mark.parametrize("angles", [False, True])
+def test_the_title_of_a_narrow_grid_is_wrapped(tmp_path: Path, angles: bool) -> None:
+    cells = [[Cell([finished_run(tmp_path)])]] * 6
+    title = (
+        "digits · 2-D · s = 30 · epochs = 6 · test split · mean ± sd over seeds, picture: the first"
+    )
+    figure = grid(cells, list("abcdef"), ["m2 = 0.1"], title=title, angles=angles)
+    assert " ".join(texts(figure).split()).startswith(title)
+    assert_nothing_sticks_out(figure)
+
+
 def test_empty_cells_say_why(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "ok")
     failed = Record(
@@ -332,7 +343,7 @@ def test_save_says_why_it_cannot(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_and_torch_alone() -> None:
     code = (
         "import sys, arcmargin.report.write;"
-        "heavy = ('matplotlib.pyplot', 'fontTools', 'torch', 'hydra', 'wandb');"
+        "heavy = ('matplotlib.pyplot', 'fontTools.subset', 'torch', 'hydra', 'wandb');"
         "print([name for name in heavy if name in sys.modules])"
     )
     root = Path(figures.__file__).parents[2]

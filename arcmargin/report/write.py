@@ -95,9 +95,9 @@ def write_report(
 
 
 def _noise(differences: Sequence[Difference], names: Sequence[str], out: Path) -> list[Path]:
-    if not differences:
-        return []
-    return [write_text(noise_markdown(differences, names), out / "differences.md")]
+    path = out / "differences.md"
+    path.unlink(missing_ok=True)  # a report before this one may have had something to compare
+    return [write_text(noise_markdown(differences, names), path)] if differences else []
 
 
 def _pictures(
@@ -157,12 +157,14 @@ def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
             data, moments = Embeddings.load(first.folder), Snapshots.load(first.folder)
             runs.append(interactive.Run(first, data, moments, picture, page))
     alike = {(run.record.embedding_dim, tuple(run.record.class_names)) for run in runs}
+    path = out / "compare.html"
+    path.unlink(missing_ok=True)  # of a report before this one
     if len(runs) < 2 or len(alike) > 1:
         return []
     title = "Headers side by side"
     if len(turning) > MOST_COMPARED:
         title += f": the first {MOST_COMPARED} of {len(turning)} configurations"
-    return [interactive.write_page(out / "compare.html", interactive.comparison_page(runs, title))]
+    return [interactive.write_page(path, interactive.comparison_page(runs, title))]
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
