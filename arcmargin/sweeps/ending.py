@@ -79,6 +79,9 @@ def broken_off(swept: Watch, error: Exception) -> None:
     if type(error).__name__ == "TerminatedWorkerError":  # joblib
         told = "a worker process was killed, perhaps for want of memory; run fewer at once"
         print(f"the sweep broke off: {told} (hydra.launcher.n_jobs)", file=sys.stderr)
+    elif str(error).startswith("No trials are completed"):  # Optuna's, looking for the best one
+        say(swept)
+        return
     else:
         traceback.print_exception(error)
     print(f"to go on:\n  {swept.again}", file=sys.stderr)

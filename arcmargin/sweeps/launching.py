@@ -4,7 +4,6 @@ Each job runs once, a finished one not again, and a worker that dies ends its ow
 """
 
 import logging
-import math
 import os
 import pickle
 import time
@@ -175,7 +174,11 @@ def _wait_no_longer_than_needed() -> None:
 
 
 def _skip(job: Job) -> bool:
-    """Whether the job is finished already, which its status then says."""
+    """Whether the job is finished already, or failed when a search asked for it before, which its
+    status then says."""
+    if status.state(job.folder.parent, job.folder.name) == "failed":
+        _reporter(job).repeat()
+        return True
     before = jobs.result(job.folder)
     if before is None or not before.finished:
         return False
@@ -188,11 +191,12 @@ def _reporter(job: Job, name: str = "") -> status.Reporter:
 
 
 def _returned(job: Job) -> JobReturn:
-    """What a sweeper is told: the score, or NaN for a job that failed or was interrupted."""
+    """What a sweeper is told: the score, or None for a job that failed or was interrupted. NaN would
+    end Optuna's search; None it counts as a failed trial."""
     record = jobs.result(job.folder)
     score = record.extra.get("score") if record and record.finished else None
     done = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
-    done.return_value = math.nan if score is None else float(score)
+    done.return_value = None if score is None else float(score)
     return done
 
 
