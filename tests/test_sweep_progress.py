@@ -267,7 +267,9 @@ def test_the_folder_tells_how_the_jobs_are(tmp_path):
     known |= {one.key: one for one in read_jobs(tmp_path, known)}
     assert [known[name].state for name in "abc"] == ["finished", "failed", "running"]
     assert [one.key for one in read_jobs(tmp_path, known)] == ["c"], "the others are not read again"
-    Reporter(tmp_path / "a", name="a", number=7).skip(0.5)
+    Reporter(tmp_path / "a", name="a").skip(0.5)
+    assert not [one for one in read_jobs(tmp_path, known) if one.ended], "it said so itself"
+    Reporter(tmp_path / "a", name="a", number=7).repeat()
     assert [one.folder for one in read_jobs(tmp_path, known) if one.ended] == [str(tmp_path / "a")]
     assert [one.state for one in read_jobs(tmp_path, known) if one.ended] == ["repeated"]
     reporters[2].skip(0.7)  # its worker died between its record and its last word

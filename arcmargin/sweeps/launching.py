@@ -70,6 +70,7 @@ class Steady(Launcher):
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher: Any = launcher
+        self.first: dict[Path, Job] = {}  # of all asked for; a search may ask again later
 
     def setup(self, **context: Any) -> None:
         """The launcher inside is set up already."""
@@ -78,13 +79,11 @@ class Steady(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         asked = [self._job(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
-        first: dict[Path, Job] = {}
+        new = [job for job in asked if self.first.setdefault(job.folder, job) is job]
         for job in asked:
-            first.setdefault(job.folder, job)
-        todo = [job for job in first.values() if not _skip(job)]
-        for job in asked:
-            if first[job.folder] is not job:
+            if job not in new:
                 _reporter(job).repeat()
+        todo = [job for job in new if not _skip(job)]
         loader = self.launcher.hydra_context.config_loader
         # A job that is submitted by itself is a file: it would hold all the others' too.
         loader.handed_on = _submitted_at_once(self.launcher) is None
@@ -174,11 +173,7 @@ def _wait_no_longer_than_needed() -> None:
 
 
 def _skip(job: Job) -> bool:
-    """Whether the job is finished already, or failed when a search asked for it before, which its
-    status then says."""
-    if status.state(job.folder.parent, job.folder.name) == "failed":
-        _reporter(job).repeat()
-        return True
+    """Whether the job is finished already, which its status then says."""
     before = jobs.result(job.folder)
     if before is None or not before.finished:
         return False

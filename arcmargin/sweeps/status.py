@@ -84,13 +84,11 @@ class Reporter:
                 raise Stopped
 
     def skip(self, score: float | None) -> None:
-        """The job is finished already: by an earlier attempt, by another job of this sweep, or by a
-        worker that died before it could say so."""
+        """The job is finished already: by an earlier attempt, or by another process, which may have
+        died before it could say so."""
         before = state(self.sweep, self.job.key)
         if before in (None, "running"):
             self.end("finished" if before else "skipped", score=score)
-        else:
-            self.repeat()
 
     def repeat(self) -> None:
         """Another job of this sweep computes the same."""
