@@ -22,7 +22,7 @@ from arcmargin.report.figures import save_pages
 from arcmargin.report.grid import grid
 from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
-from arcmargin.report.metrics import metric_names
+from arcmargin.report.metrics import metric_names, number
 from arcmargin.report.paper import latex, markdown, noise_markdown
 from arcmargin.report.statistics import Difference, against_baseline, pairwise
 from arcmargin.report.tables import (
@@ -60,6 +60,10 @@ def write_report(
     if not found.records:
         raise UserError(_nothing(folders, found))
     name_sweeps(found.records)
+    for (
+        record
+    ) in found.records:  # what is no number, perhaps a later version's, is no point of a plot
+        record.metrics = {name: number(value) for name, value in record.metrics.items()}
     chosen = [*(rows or ()), *(cols or ()), *(pages or ())]
     _check(chosen, [*SETTINGS, "seed", "sweep", *varying_overrides(found.records)], "key")
     _check(formats, FORMATS, "format")
@@ -115,10 +119,12 @@ def _pictures(
         for stale in out.glob(f"{name}_[0-9]*.*"):
             stale.unlink()
         figures = []
-        for number, one in enumerate(pages, 1):
+        for page_number, one in enumerate(pages, 1):
             titles = [one.title] * bool(one.title) + constants(shown) + [seeds] * several
             if len(pages) > 1 or left_out:
-                titles.append(f"page {number} of {len(pages)}" + f" ({left_out})" * bool(left_out))
+                titles.append(
+                    f"page {page_number} of {len(pages)}" + f" ({left_out})" * bool(left_out)
+                )
             title = " · ".join(titles)
             angles = name == "angles"
             figures.append(
