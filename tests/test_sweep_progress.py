@@ -142,6 +142,19 @@ def test_all_finished_is_said_and_the_report_is_written_again(tmp_path):
     assert "| linear |" in again.stdout
 
 
+def test_a_report_that_cannot_be_written_hides_nothing(tmp_path):
+    folder = tmp_path / "outputs" / "sweeps" / "try"
+    folder.mkdir(parents=True)
+    (folder / "report").write_text("a file where the folder should be")
+    command = ["--multirun", "sweep=try", *QUICK]
+    done = arcmargin(*command, "m2=-1,0.2", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "no report: cannot write outputs/sweeps/try/report" in done.stderr
+    assert "1 finished, 1 failed" in done.stderr and "failed: arcface m2=-1: m2" in done.stderr
+    done = arcmargin(*command, "m2=0.2", cwd=tmp_path)
+    assert done.returncode == 1 and "1 in outputs/sweeps/try finished already" in done.stderr
+
+
 def test_on_error_raise_stops_at_the_first_failure(tmp_path):
     arguments = ["--multirun", "m2=-1,0.1,0.2", "on_error=raise", "sweep=try", *QUICK]
     done = arcmargin(*arguments, cwd=tmp_path, env={**os.environ, "HYDRA_FULL_ERROR": "1"})

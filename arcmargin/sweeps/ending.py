@@ -1,11 +1,13 @@
 """What is said at the end of a sweep, the most important last: what came of it and how to go on."""
 
+import shlex
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from arcmargin.mistakes import sentence, users_mistake
 from arcmargin.results import short
 from arcmargin.sweeps import status, watch
 from arcmargin.sweeps.overview import spoken
@@ -21,6 +23,13 @@ def tables(markdown: str, files: Sequence[Path]) -> str:
         folders.setdefault(file.parent, []).append(file.name)
     where = [f"{short(folder)}/: {', '.join(names)}" for folder, names in folders.items()]
     return "\n".join(["", markdown, *where])
+
+
+def no_report(swept: Watch, error: Exception) -> None:
+    if users_mistake(error) is None:
+        traceback.print_exception(error)
+    print(f"no report: {sentence(error)}; the runs are kept, to write it:", file=sys.stderr)
+    print(f"  python -m arcmargin.report {shlex.quote(short(swept.sweep))}", file=sys.stderr)
 
 
 def say(swept: Watch) -> bool:
