@@ -274,6 +274,19 @@ def test_the_title_of_a_narrow_grid_is_wrapped(tmp_path: Path, angles: bool) -> 
     assert_nothing_sticks_out(figure)
 
 
+@pytest.mark.parametrize("angles", [False, True])
+def test_long_titles_of_rows_and_columns_do_not_overlap(tmp_path: Path, angles: bool) -> None:
+    cells = [[Cell([finished_run(tmp_path)])] * 3] * 4
+    names = ["2-D, augment._target_ = arcmargin.augment.RandomShift" + "n" * i for i in range(4)]
+    figure = grid(cells, names, [f"column {name}" for name in names[:3]], angles=angles)
+    assert_nothing_sticks_out(figure)
+    drawn = FigureCanvasAgg(figure).get_renderer()
+    titles = [text for text in written(figure) if "2-D, augment" in text.get_text()]
+    boxes = [text.get_window_extent(drawn) for text in titles]
+    assert len(boxes) == 7
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_empty_cells_say_why(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "ok")
     failed = Record(

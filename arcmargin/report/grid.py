@@ -56,7 +56,8 @@ def grid(
     for number, text in enumerate(titles):
         place = 1 - (0.2 + LINE * number) / figure.get_figheight()
         figure.text(0.5, place, text, fontsize=9.5, **CENTRED)
-    bold: dict[str, Any] = {"fontsize": 10, "weight": "bold", "textcoords": "offset points"}
+    bold: dict[str, Any] = {"weight": "bold", "textcoords": "offset points"}
+    tall = 0.55 * side if angles else side
     for row, line in enumerate(lines):
         for ax, cell in zip(axes[row], line, strict=False):
             _fill(ax, cell, side, angles)
@@ -64,11 +65,19 @@ def grid(
                 ax.set_ylabel("% per degree", fontsize=8, color=INK, labelpad=1)
         if len(cells) == 1 or row == 0:
             for ax, name in zip(axes[row], col_titles[row * per_line :], strict=False):
-                ax.annotate(name, (0.5, 1), (0, 30), "axes fraction", **bold, **CENTRED)
+                name, size = _fitting(name, side)
+                ax.annotate(
+                    name, (0.5, 1), (0, 30), "axes fraction", fontsize=size, **bold, **CENTRED
+                )
         if len(cells) > 1:
             beside = (-48 if angles else -9, 0)
+            name, size = _fitting(row_titles[row], tall + 0.5)
             axes[row, 0].annotate(
-                row_titles[row], (0, 0.5), beside, "axes fraction", rotation=90, **bold, **CENTRED
+                *(name, (0, 0.5), beside, "axes fraction"),
+                rotation=90,
+                fontsize=size,
+                **bold,
+                **CENTRED,
             )
     box = Bbox.union([ax.get_position() for ax in axes[-1, len(lines[-1]) :]]) if spare else None
     for ax in axes[-1, len(lines[-1]) :]:
@@ -77,6 +86,14 @@ def grid(
         _share_limits(figure.axes)
     legend(figure, explained, columns=columns, box=box)
     return figure
+
+
+def _fitting(name: str, inches: float) -> tuple[str, float]:
+    """A bold title and the size of type in which it fits; one that would be too small to read is cut."""
+    wide = 0.68 * max(len(name), 1) / 72  # inches at one point
+    size = max(6.0, min(10.0, inches / wide))
+    most = round(72 * inches / (0.68 * size))
+    return (name if len(name) <= most else f"{name[: most - 1]}…"), size
 
 
 def _left(angles: bool, row_titles: bool) -> float:
