@@ -131,6 +131,10 @@ def _problem(content: Any) -> str | None:
         if key in content and not isinstance(content[key], kinds):
             names = " or ".join(kind.__name__ for kind in kinds)
             return f"has {key} = {content[key]!r}, but it must be {names}"
+    for key in ("class_names", "overrides"):
+        for item in content.get(key, []):
+            if not isinstance(item, str):
+                return f"has {item!r} in {key}, but each must be str"
     if content.get("status", "finished") not in ("finished", "failed"):
         return f"has status {content['status']!r}, but it must be finished or failed"
     return None

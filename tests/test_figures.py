@@ -263,6 +263,30 @@ def test_grid_wraps_and_states_mean_and_spread_over_seeds(tmp_path: Path) -> Non
     assert_nothing_sticks_out(figure)
 
 
+@pytest.mark.parametrize("angles", [False, True])
+def test_the_title_of_a_narrow_grid_is_wrapped(tmp_path: Path, angles: bool) -> None:
+    cells = [[Cell([finished_run(tmp_path)])]] * 6
+    title = (
+        "digits · 2-D · s = 30 · epochs = 6 · test split · mean ± sd over seeds, picture: the first"
+    )
+    figure = grid(cells, list("abcdef"), ["m2 = 0.1"], title=title, angles=angles)
+    assert " ".join(texts(figure).split()).startswith(title)
+    assert_nothing_sticks_out(figure)
+
+
+@pytest.mark.parametrize("angles", [False, True])
+def test_long_titles_of_rows_and_columns_do_not_overlap(tmp_path: Path, angles: bool) -> None:
+    cells = [[Cell([finished_run(tmp_path)])] * 3] * 4
+    names = ["2-D, augment._target_ = arcmargin.augment.RandomShift" + "n" * i for i in range(4)]
+    figure = grid(cells, names, [f"column {name}" for name in names[:3]], angles=angles)
+    assert_nothing_sticks_out(figure)
+    drawn = FigureCanvasAgg(figure).get_renderer()
+    titles = [text for text in written(figure) if "2-D, augment" in text.get_text()]
+    boxes = [text.get_window_extent(drawn) for text in titles]
+    assert len(boxes) == 7
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_empty_cells_say_why(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "ok")
     failed = Record(

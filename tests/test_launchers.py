@@ -179,7 +179,21 @@ def test_a_search_finds_its_jobs_again(tmp_path):
     assert code == 0 and "all of 3" in said and "finished already" in said
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize(("margins", "finished"), [("-1,0.3", 1), ("-1,-2", 0)])
+def test_a_search_goes_on_past_a_failed_job(margins, finished, tmp_path):
+    pytest.importorskip("optuna")
+    command = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", f"m2=choice({margins})"]
+    code, said = finish(tmp_path, *command, "epochs=2")
+    assert code == 1 and "Traceback" not in said and "study" not in said, said
+    assert "failed: arcface m2=-1: m2 must be >= 0" in said and "to run only those again" in said
+    records = find_records(tmp_path / PLACE).records
+    assert len(records) == 2 and sum(record.finished for record in records) == finished
+    results = tmp_path / PLACE / "optimization_results.yaml"
+    assert results.exists() == bool(finished)
+    assert not finished or OmegaConf.load(results).best_params.m2 == 0.3
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS[1:])
 def test_ctrl_c_ends_all_jobs_without_a_traceback(launcher, tmp_path, interrupt_training):
     sweep = ["--multirun", "header=linear,arcface", f"hydra/launcher={launcher}", *QUICK]
     code, said = interrupt_training([*sweep, "epochs=1000"], cwd=tmp_path)

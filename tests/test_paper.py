@@ -92,24 +92,32 @@ def test_latex_is_escaped() -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
 def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
+    """A table that a sweep on the circle leaves fits the page of an article; none is refused."""
     runs = records(**CLEAR)
     for run, m2 in zip(runs, [0.1, 0.2, 0.3] * 4, strict=True):
-        run.m2, run.overrides = m2, [f"backbone.name={HOSTILE}{m2}"]
-        run.metrics |= {one.name: 12.3 for one in KNOWN} | {"verification_eer": 0.02}
+        run.m2, run.metrics = m2, run.metrics | {one.name: 12.3 for one in KNOWN}
+    usual = latex(summary_rows(configurations(runs)))
+    for run in runs[:2]:
+        run.overrides = [f"backbone.name={HOSTILE}{run.m2}"]
+        run.metrics["verification_eer"] = 0.02
     wide = latex(summary_rows(configurations(runs[:2])))
-    narrow = table(records(**CLEAR))
-    (tmp_path / "a.tex").write_text(
-        "\\documentclass{article}\\usepackage[a4paper,margin=2cm]{geometry}\\usepackage{booktabs}"
-        "\\usepackage[T1]{fontenc}\\begin{document}" + narrow + wide + "\\end{document}"
-    )
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "a.pdf").exists()
+    assert usual.splitlines()[-5].count("&") == 8, "header, m2, and seven metrics"
+    said = []
+    for number, text in enumerate((table(records(**CLEAR)), usual, wide)):
+        (tmp_path / "a.tex").write_text(
+            "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}"
+            f"\\begin{{document}}{text}\\end{{document}}"
+        )
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{number}: {done.stdout[-2000:]}"
+        said.append(done.stdout)
+    assert "\\small" in table(records(**CLEAR)) and "Overfull" not in said[0]
+    assert "Overfull" not in said[1], said[1]
 
 
 def test_open_set_scores_have_names_and_directions() -> None:

@@ -114,6 +114,8 @@ def test_which_margins_a_header_takes() -> None:
         ({"embedding_dim": "two"}, "embedding_dim = 'two', but it must be int"),
         ({"m2": None}, "m2 = None, but it must be float or int"),
         ({"metrics": [1]}, "metrics = .* must be dict"),
+        ({"overrides": ["m2=0.5", None]}, "None in overrides, but each must be str"),
+        ({"class_names": [0, 1]}, "0 in class_names, but each must be str"),
         ({"status": "maybe"}, "finished or failed"),
     ],
 )

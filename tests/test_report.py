@@ -48,6 +48,23 @@ def save(root: Path, records: list[Record], *, embeddings: bool = True) -> Path:
     return root
 
 
+@pytest.mark.parametrize("odd", ["x", [], {"a": 1}, [[1]], True, 1e300])
+def test_values_that_are_none_do_not_end_the_report(tmp_path: Path, odd: Any) -> None:
+    curve = {"far": [1e-3, 1.0], "tar": [0.5, 1.0]}
+    records = [run(extra={"roc": curve}), run("linear")]
+    for changes in (
+        {"metrics": {"accuracy": odd, "gap_mean_deg": odd, "gap_predicted_deg": odd}},
+        {"curves": {"val_accuracy": [odd, 0.5], "train_loss": odd}},
+        {"extra": {"roc": odd}},
+        {"extra": {"roc": {"far": [1e-3, 1.0], "tar": odd}}},
+        {"extra": {"roc": {"far": [1e-3, 1.0], "tar": [odd, odd]}}},
+        {"durations": {"total_s": odd}},
+    ):
+        records.append(run(m2=len(records) / 10, **changes))
+    written = report.write_report([save(tmp_path, records)], formats=["svg"])
+    assert len(written.found.records) == 8 and not written.found.damaged
+
+
 def titles(records: list[Record], **chosen: Any) -> tuple[list[str], list[str]]:
     found = configurations(
         records, extra=[*(chosen.get("rows") or []), *(chosen.get("cols") or [])]

@@ -22,7 +22,7 @@ from arcmargin.errors import UserError
 from arcmargin.mistakes import sentence
 from arcmargin.record import find_records
 from arcmargin.sweeps.overview import Overview
-from arcmargin.sweeps.status import Job, Reporter, Stopped, read_jobs, stop
+from arcmargin.sweeps.status import Job, Reporter, Stopped, read_jobs, state, stop
 
 QUICK = ["logger=none", "dataset.classes=4", "epochs=2", "threads=1"]
 ENTRY = [sys.executable, "-m", "arcmargin.run"]
@@ -133,12 +133,26 @@ def test_all_finished_is_said_and_the_report_is_written_again(tmp_path):
     done = arcmargin(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 job in outputs/sweeps/try: 1 finished" in done.stderr, "m2 is nothing to linear"
+    assert "; 1/1 done, best" in done.stderr, "and is known to be nothing before the job ran"
     table = tmp_path / "outputs" / "sweeps" / "try" / "report" / "summary.md"
     table.unlink()
     again = arcmargin(*arguments, cwd=tmp_path)
     assert again.returncode == 0 and table.exists()
     assert "nothing to run: all of 1 in outputs/sweeps/try finished already" in again.stderr
     assert "| linear |" in again.stdout
+
+
+def test_a_report_that_cannot_be_written_hides_nothing(tmp_path):
+    folder = tmp_path / "outputs" / "sweeps" / "try"
+    folder.mkdir(parents=True)
+    (folder / "report").write_text("a file where the folder should be")
+    command = ["--multirun", "sweep=try", *QUICK]
+    done = arcmargin(*command, "m2=-1,0.2", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "no report: cannot write outputs/sweeps/try/report" in done.stderr
+    assert "1 finished, 1 failed" in done.stderr and "failed: arcface m2=-1: m2" in done.stderr
+    done = arcmargin(*command, "m2=0.2", cwd=tmp_path)
+    assert done.returncode == 1 and "1 in outputs/sweeps/try finished already" in done.stderr
 
 
 def test_on_error_raise_stops_at_the_first_failure(tmp_path):
@@ -174,17 +188,21 @@ def test_ctrl_c_stops_the_sweep_and_says_how_to_go_on(tmp_path, launcher):
     assert not working_in(tmp_path), "no worker stays behind"
 
 
-def test_a_second_ctrl_c_kills_at_once():
+def test_a_second_ctrl_c_kills_at_once(tmp_path):
     code = (
-        "import os, signal, time\nfrom arcmargin.sweeps import interrupts\n"
+        "import os, signal, time, pathlib\nfrom arcmargin.sweeps import interrupts, overview, watch\n"
+        "watch.begin(pathlib.Path.cwd(), overview.Overview(), again='the same command')\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupts.install()\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
         "except KeyboardInterrupt:\n"
         "    print('first', flush=True); os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
         "finally:\n    print('never')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
     assert (done.returncode, done.stdout) == (130, "first\n"), done.stderr
+    assert done.stderr == "stopped at once; to go on:\n  the same command\n"
 
 
 def test_seeds_in_hydras_words():
@@ -233,8 +251,9 @@ def test_the_time_left_follows_the_pace():
 def test_a_repeated_job_does_not_count():
     seen = Overview(expected=3)
     seen.update([job("0", "finished", score=0.9)], now=0.0)
-    seen.update([Job("0~1", "arcface m2=0.5", "0", state="skipped", score=0.9)], now=0.0)
+    seen.update([Job("0~1", "arcface m2=0.5", "0", state="repeated")], now=0.0)
     assert seen.total == 2 and len(seen.among("finished", "skipped")) == 1 and seen.not_run == 1
+    assert seen.line(0.0).startswith("1/2 done, best 90.00 %")
 
 
 @pytest.mark.parametrize("width", range(10, 160, 10))
@@ -245,6 +264,9 @@ def test_a_status_line_fits_its_terminal(width):
     text = seen.status(1000.0, 5000.0, width)
     assert (len(text) < width and text.startswith("300/1000 done"[: width - 1])) or width > 100
     assert "seed=299" in text or width < 80
+    assert text.endswith(("done", "failed", "left", "%", "=299", "/30")) or width < 20, (
+        "no half words"
+    )
 
 
 def test_the_folder_tells_how_the_jobs_are(tmp_path):
@@ -258,11 +280,18 @@ def test_the_folder_tells_how_the_jobs_are(tmp_path):
     known |= {one.key: one for one in read_jobs(tmp_path, known)}
     assert [known[name].state for name in "abc"] == ["finished", "failed", "running"]
     assert [one.key for one in read_jobs(tmp_path, known)] == ["c"], "the others are not read again"
-    Reporter(tmp_path / "a", name="a", number=7).skip(0.5)
+    Reporter(tmp_path / "a", name="a").skip(0.5)
+    assert not [one for one in read_jobs(tmp_path, known) if one.ended], "it said so itself"
+    Reporter(tmp_path / "a", name="a", number=7).repeat()
     assert [one.folder for one in read_jobs(tmp_path, known) if one.ended] == [str(tmp_path / "a")]
+    assert [one.state for one in read_jobs(tmp_path, known) if one.ended] == ["repeated"]
+    reporters[2].skip(0.7)  # its worker died between its record and its last word
+    assert (known["c"].state, state(tmp_path, "c")) == ("running", "finished")
+    Reporter(tmp_path / "z", name="z").skip(0.5)
+    assert (state(tmp_path, "z"), state(tmp_path, "y")) == ("skipped", None)
     (tmp_path / ".progress" / "d.json").write_text(json.dumps({"key": "d"}))
     (tmp_path / ".progress" / "e.json").write_text("{")
-    assert {one.key for one in read_jobs(tmp_path, {})} == {"a", "a~7", "b", "c"}
+    assert {one.key for one in read_jobs(tmp_path, {})} == {"a", "a~7", "b", "c", "z"}
 
 
 def test_a_job_in_flight_stops_when_the_sweep_is_to_end(tmp_path):

@@ -1,5 +1,6 @@
 """The comparison grid: one picture a configuration, its numbers above, and why a cell is empty."""
 
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from arcmargin.report.marks import INK, angle_marks, legend, legend_inches, mark
 WIDTH = 9.0  # inches of a whole grid: shown 900 pixels wide, 8 points are 11 pixels
 TALLEST = 11.0  # inches of all pictures of a column together, while they stay readable
 BETWEEN = 0.4  # inches for the tick labels between two histograms
+ABOVE = 0.85  # inches above the first line of pictures: the title, the columns' names, the numbers
+LINE = 0.17  # inches of each further line of the title
 
 
 class Cell(NamedTuple):
@@ -43,11 +46,18 @@ def grid(
     spare = per_line > len(lines[-1])  # then the legend goes into the last line
     side = _side(len(lines), per_line, angles, any(row_titles))
     explained = angle_marks() if angles else marks(records, side)
-    columns = min(3, int((_left(angles, any(row_titles)) + per_line * side) // 2.1))
+    left = _left(angles, any(row_titles))
+    columns = min(3, int((left + per_line * side) // 2.1))
     below = 0.0 if spare else legend_inches(explained, columns)
-    figure, axes = _canvas(len(lines), per_line, side, below, angles, any(row_titles))
-    figure.text(0.5, 1 - 0.2 / figure.get_figheight(), title, fontsize=9.5, **CENTRED)
-    bold: dict[str, Any] = {"fontsize": 10, "weight": "bold", "textcoords": "offset points"}
+    letters = int(13 * (left + per_line * (side + BETWEEN * angles)))
+    titles = textwrap.wrap(title, letters)
+    above = ABOVE + LINE * max(len(titles) - 1, 0)
+    figure, axes = _canvas(len(lines), per_line, side, above, below, left, angles)
+    for number, text in enumerate(titles):
+        place = 1 - (0.2 + LINE * number) / figure.get_figheight()
+        figure.text(0.5, place, text, fontsize=9.5, **CENTRED)
+    bold: dict[str, Any] = {"weight": "bold", "textcoords": "offset points"}
+    tall = 0.55 * side if angles else side
     for row, line in enumerate(lines):
         for ax, cell in zip(axes[row], line, strict=False):
             _fill(ax, cell, side, angles)
@@ -55,11 +65,19 @@ def grid(
                 ax.set_ylabel("% per degree", fontsize=8, color=INK, labelpad=1)
         if len(cells) == 1 or row == 0:
             for ax, name in zip(axes[row], col_titles[row * per_line :], strict=False):
-                ax.annotate(name, (0.5, 1), (0, 30), "axes fraction", **bold, **CENTRED)
+                name, size = _fitting(name, side)
+                ax.annotate(
+                    name, (0.5, 1), (0, 30), "axes fraction", fontsize=size, **bold, **CENTRED
+                )
         if len(cells) > 1:
-            place = (-48 if angles else -9, 0)
+            beside = (-48 if angles else -9, 0)
+            name, size = _fitting(row_titles[row], tall + 0.5)
             axes[row, 0].annotate(
-                row_titles[row], (0, 0.5), place, "axes fraction", rotation=90, **bold, **CENTRED
+                *(name, (0, 0.5), beside, "axes fraction"),
+                rotation=90,
+                fontsize=size,
+                **bold,
+                **CENTRED,
             )
     box = Bbox.union([ax.get_position() for ax in axes[-1, len(lines[-1]) :]]) if spare else None
     for ax in axes[-1, len(lines[-1]) :]:
@@ -68,6 +86,14 @@ def grid(
         _share_limits(figure.axes)
     legend(figure, explained, columns=columns, box=box)
     return figure
+
+
+def _fitting(name: str, inches: float) -> tuple[str, float]:
+    """A bold title and the size of type in which it fits; one that would be too small to read is cut."""
+    wide = 0.68 * max(len(name), 1) / 72  # inches at one point
+    size = max(6.0, min(10.0, inches / wide))
+    most = round(72 * inches / (0.68 * size))
+    return (name if len(name) <= most else f"{name[: most - 1]}…"), size
 
 
 def _left(angles: bool, row_titles: bool) -> float:
@@ -83,18 +109,18 @@ def _side(rows: int, cols: int, angles: bool, row_titles: bool) -> float:
 
 
 def _canvas(
-    rows: int, cols: int, side: float, below: float, angles: bool, row_titles: bool
+    rows: int, cols: int, side: float, above: float, below: float, left: float, angles: bool
 ) -> tuple[Figure, np.ndarray]:
     """Axes of one size, with room above each for its name and two lines, and below for a note."""
-    left, between = _left(angles, row_titles), BETWEEN if angles else 0.0
+    between = BETWEEN if angles else 0.0
     tall = 0.55 * side if angles else side
     note = 0.3 if angles else 0.15
     width = left + cols * (side + between)
-    height = 0.85 + rows * tall + (rows - 1) * (0.56 + note) + note + below
+    height = above + rows * tall + (rows - 1) * (0.56 + note) + note + below
     room = {
         "left": left / width,
         "right": 1 - between / width,
-        "top": 1 - 0.85 / height,
+        "top": 1 - above / height,
         "bottom": (note + below) / height,
         "wspace": between / side,
         "hspace": (0.56 + note) / tall,

@@ -19,7 +19,7 @@ from arcmargin.record import Found, Record
 from arcmargin.report.against import contexts
 from arcmargin.report.configurations import MARGINS, Configuration, rank, setting
 from arcmargin.report.labels import UNITS, labels, varying
-from arcmargin.report.metrics import metric, metric_names
+from arcmargin.report.metrics import metric, metric_names, number
 from arcmargin.report.paper import telling_metrics
 from arcmargin.report.statistics import MOST_PAIRWISE, Difference, caveat
 from arcmargin.report.tables import last_line
@@ -147,7 +147,7 @@ def sparkline(curve: Any) -> dict[str, Any] | None:
     """At most MOST_MOMENTS heights from 0 to STEPS (-1: not a number) between `low` and `high`."""
     if not isinstance(curve, list) or len(curve) < 2:
         return None
-    values = np.array([np.nan if value is None else value for value in curve], float)
+    values = np.array([number(value, np.nan) for value in curve])
     known = values[np.isfinite(values)]
     if not len(known):
         return None

@@ -1,5 +1,6 @@
 """The summary as a table to paste into a paper or README: Markdown, and LaTeX with booktabs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,14 @@ from arcmargin.report.metrics import KNOWN, PREDICTED, UNSEEN, Metric, metric, n
 from arcmargin.report.statistics import Difference, caveat
 
 Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv
-NARROW = 9  # columns that a line of text holds at LaTeX's \\small
+LINE = 345.0  # points: the text of LaTeX's article
+# Size of the type, space beside a column and width of a character, in points: the first that fits.
+SIZES = (
+    ("\\small", 6.0, 4.15),
+    ("\\footnotesize\\setlength{\\tabcolsep}{4pt}", 4.0, 3.8),
+    ("\\scriptsize\\setlength{\\tabcolsep}{2.5pt}", 2.5, 3.65),
+    ("\\tiny\\setlength{\\tabcolsep}{2pt}", 2.0, 3.15),
+)
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": "\\textbackslash{}",
     "~": "\\textasciitilde{}",
@@ -91,12 +99,10 @@ def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
         if _best(index, one, rows, pairwise)
     }
     columns = "l" * len(table.settings) + "r" * (len(table.metrics) + table.counted)
-    size = "\\small" if len(columns) <= NARROW else "\\scriptsize\\setlength{\\tabcolsep}{2.5pt}"
-    heads = [*table.settings, *(one.title for one in table.metrics)] + ["finished"] * table.counted
-    units = [""] * len(table.settings) + [one.unit for one in table.metrics]
-    lines = [[escape(head) for head in heads]]
-    if any(units):
-        lines.append([f"({escape(u)})" if u else "" for u in units + [""] * table.counted])
+    heads = [_two_lines(key) for key in table.settings]
+    heads += [_two_lines(one.title, one.unit) for one in table.metrics]
+    heads += [_two_lines("finished runs")] * table.counted
+    lines = [[escape(part) for part in line] for line in zip(*heads, strict=True)]
     body = []
     for index, row in enumerate(rows):
         line = [escape(text(row[key])) for key in table.settings]
@@ -112,7 +118,7 @@ def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
         [
             "% \\usepackage{booktabs}",
             "\\begin{table}",
-            f"\\centering{size}",
+            f"\\centering{_size([*lines, *body])}",
             f"\\caption{{{caption}}}",
             f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             "\\toprule",
@@ -125,6 +131,28 @@ def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
             "",
         ]
     )
+
+
+def _two_lines(words: str, unit: str = "") -> tuple[str, str]:
+    """A heading where the columns of numbers are narrow: its last word and its unit stand below."""
+    unit = f"({unit})" if unit else ""
+    above, _, last = words.rpartition(" ")
+    return (above, f"{last} {unit}".rstrip()) if above else (last, unit)
+
+
+def _size(lines: Sequence[Sequence[str]]) -> str:
+    """The largest type in which the lines of cells fit LaTeX's own page; else the smallest."""
+    shown = (r"\\pm", "±"), (r"\\[a-z]+|[${}\\\\]", "")
+    widths = [0] * len(lines[0])
+    for line in lines:
+        for place, cell in enumerate(line):
+            for pattern, seen in shown:
+                cell = re.sub(pattern, seen, cell)
+            widths[place] = max(widths[place], len(cell))
+    for size, beside, letter in SIZES:
+        if sum(widths) * letter + 2 * beside * (len(widths) - 1) <= LINE:
+            return size
+    return SIZES[-1][0]
 
 
 def escape(words: str) -> str:

@@ -61,7 +61,15 @@ def figure(found: Sequence[Configuration]) -> Figure | None:
 
 def _curves(records: Sequence[Record]) -> list[dict[str, list[Any]]]:
     roc = (record.extra.get("roc") for record in records)
-    return [curve for curve in roc if isinstance(curve, dict) and curve.get("tar")]
+    return [curve for curve in roc if isinstance(curve, dict) and _whole(curve)]
+
+
+def _whole(curve: dict[str, Any]) -> bool:
+    """Whether it is two lists of numbers (or null), equally long."""
+    far, tar = curve.get("far"), curve.get("tar")
+    if not (isinstance(far, list) and isinstance(tar, list) and 0 < len(far) == len(tar)):
+        return False
+    return all(value is None or isinstance(value, int | float) for value in (*far, *tar))
 
 
 def _curve(one: Configuration, label: str) -> Curve:

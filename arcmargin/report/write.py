@@ -22,7 +22,7 @@ from arcmargin.report.figures import save_pages
 from arcmargin.report.grid import grid
 from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
-from arcmargin.report.metrics import metric_names
+from arcmargin.report.metrics import metric_names, number
 from arcmargin.report.paper import latex, markdown, noise_markdown
 from arcmargin.report.statistics import Difference, against_baseline, pairwise
 from arcmargin.report.tables import (
@@ -60,6 +60,9 @@ def write_report(
     if not found.records:
         raise UserError(_nothing(folders, found))
     name_sweeps(found.records)
+    for record in found.records:
+        # What is no number, perhaps a later version's, is no point of a plot.
+        record.metrics = {name: number(value) for name, value in record.metrics.items()}
     chosen = [*(rows or ()), *(cols or ()), *(pages or ())]
     _check(chosen, [*SETTINGS, "seed", "sweep", *varying_overrides(found.records)], "key")
     _check(formats, FORMATS, "format")
@@ -95,9 +98,9 @@ def write_report(
 
 
 def _noise(differences: Sequence[Difference], names: Sequence[str], out: Path) -> list[Path]:
-    if not differences:
-        return []
-    return [write_text(noise_markdown(differences, names), out / "differences.md")]
+    path = out / "differences.md"
+    path.unlink(missing_ok=True)  # a report before this one may have had something to compare
+    return [write_text(noise_markdown(differences, names), path)] if differences else []
 
 
 def _pictures(
@@ -115,10 +118,12 @@ def _pictures(
         for stale in out.glob(f"{name}_[0-9]*.*"):
             stale.unlink()
         figures = []
-        for number, one in enumerate(pages, 1):
+        for page_number, one in enumerate(pages, 1):
             titles = [one.title] * bool(one.title) + constants(shown) + [seeds] * several
             if len(pages) > 1 or left_out:
-                titles.append(f"page {number} of {len(pages)}" + f" ({left_out})" * bool(left_out))
+                titles.append(
+                    f"page {page_number} of {len(pages)}" + f" ({left_out})" * bool(left_out)
+                )
             title = " · ".join(titles)
             angles = name == "angles"
             figures.append(
@@ -157,12 +162,14 @@ def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
             data, moments = Embeddings.load(first.folder), Snapshots.load(first.folder)
             runs.append(interactive.Run(first, data, moments, picture, page))
     alike = {(run.record.embedding_dim, tuple(run.record.class_names)) for run in runs}
+    path = out / "compare.html"
+    path.unlink(missing_ok=True)  # of a report before this one
     if len(runs) < 2 or len(alike) > 1:
         return []
     title = "Headers side by side"
     if len(turning) > MOST_COMPARED:
         title += f": the first {MOST_COMPARED} of {len(turning)} configurations"
-    return [interactive.write_page(out / "compare.html", interactive.comparison_page(runs, title))]
+    return [interactive.write_page(path, interactive.comparison_page(runs, title))]
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +103,30 @@ class SweepSummary(Callback):
         workers.dismiss()
         if swept is None or not swept.sweep.is_dir():
             return
+        reported = True
         if any(record.finished for record in find_records(swept.sweep).records):
-            from arcmargin.report.write import write_report  # matplotlib would slow --help down
-
-            with swept.busy("writing the report"):
-                report = write_report([swept.sweep])
-                if config.logger is not None:
-                    from arcmargin.tracking.comparison import log_report
-
-                    settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
-                    log_report(report.files, swept.sweep, settings)
-            print(ending.tables(report.markdown, report.files), flush=True)
+            try:
+                _report(swept, config)
+            except Exception as error:  # Hydra would make a warning of it, and of the end nothing
+                ending.no_report(swept, error)
+                reported = False
         status.forget(swept.sweep)
-        if not ending.say(swept):
+        if not (ending.say(swept) and reported):
             raise SystemExit(1)
+
+
+def _report(swept: watch.Watch, config: DictConfig) -> None:
+    from arcmargin.report.write import write_report  # matplotlib would slow --help down
+
+    with swept.busy("writing the report"):
+        report = write_report([swept.sweep])
+        if config.logger is not None:
+            from arcmargin.tracking.comparison import log_report
+
+            settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
+            log_report(report.files, swept.sweep, settings)
+    with suppress(BrokenPipeError):  # nobody reads any more
+        print(ending.tables(report.markdown, report.files), flush=True)
 
 
 def _axes(config: DictConfig) -> dict[str, int | None]:

@@ -1,11 +1,13 @@
 """What is said at the end of a sweep, the most important last: what came of it and how to go on."""
 
+import shlex
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from arcmargin.mistakes import sentence, users_mistake
 from arcmargin.results import short
 from arcmargin.sweeps import status, watch
 from arcmargin.sweeps.overview import spoken
@@ -21,6 +23,13 @@ def tables(markdown: str, files: Sequence[Path]) -> str:
         folders.setdefault(file.parent, []).append(file.name)
     where = [f"{short(folder)}/: {', '.join(names)}" for folder, names in folders.items()]
     return "\n".join(["", markdown, *where])
+
+
+def no_report(swept: Watch, error: Exception) -> None:
+    if users_mistake(error) is None:
+        traceback.print_exception(error)
+    print(f"no report: {sentence(error)}; the runs are kept, to write it:", file=sys.stderr)
+    print(f"  python -m arcmargin.report {shlex.quote(short(swept.sweep))}", file=sys.stderr)
 
 
 def say(swept: Watch) -> bool:
@@ -46,7 +55,7 @@ def say(swept: Watch) -> bool:
 
 def _counts(swept: Watch) -> str:
     seen = swept.overview
-    total = seen.total if seen.total is not None else len(seen.jobs) - len(seen.repeats)
+    total = len(seen.jobs) - len(seen.among("repeated")) if seen.total is None else seen.total
     counts = {
         "finished": len(seen.among("finished")),
         "finished already": len(seen.among("skipped")),
@@ -79,6 +88,9 @@ def broken_off(swept: Watch, error: Exception) -> None:
     if type(error).__name__ == "TerminatedWorkerError":  # joblib
         told = "a worker process was killed, perhaps for want of memory; run fewer at once"
         print(f"the sweep broke off: {told} (hydra.launcher.n_jobs)", file=sys.stderr)
+    elif str(error).startswith("No trials are completed"):  # Optuna's, looking for the best one
+        say(swept)
+        return
     else:
         traceback.print_exception(error)
     print(f"to go on:\n  {swept.again}", file=sys.stderr)

@@ -5,6 +5,8 @@ import os
 import signal
 from types import FrameType
 
+from arcmargin.sweeps import watch
+
 
 def install() -> None:
     """In the main thread of a process whose Ctrl-C still is Python's own."""
@@ -41,6 +43,7 @@ class _Interrupt:
         if self.pressed:
             for child in multiprocessing.active_children():
                 child.kill()
+            watch.cut_short()
             os._exit(130)
         self.pressed = True
         raise KeyboardInterrupt

@@ -4,7 +4,6 @@ Each job runs once, a finished one not again, and a worker that dies ends its ow
 """
 
 import logging
-import math
 import os
 import pickle
 import time
@@ -71,6 +70,7 @@ class Steady(Launcher):
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher: Any = launcher
+        self.first: dict[Path, Job] = {}  # of all asked for; a search may ask again later
 
     def setup(self, **context: Any) -> None:
         """The launcher inside is set up already."""
@@ -79,18 +79,19 @@ class Steady(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         asked = [self._job(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
-        first: dict[Path, Job] = {}
+        new = [job for job in asked if self.first.setdefault(job.folder, job) is job]
         for job in asked:
-            first.setdefault(job.folder, job)
-        todo = [job for job in first.values() if not _skip(job)]
+            if job not in new:
+                _reporter(job).repeat()
+        todo = [job for job in new if not _skip(job)]
         loader = self.launcher.hydra_context.config_loader
         # A job that is submitted by itself is a file: it would hold all the others' too.
         loader.handed_on = _submitted_at_once(self.launcher) is None
         if todo:
             self._run(todo, initial_job_idx)
-        for job in asked:
-            if first[job.folder] is not job and job.folder.exists():
-                _say_skipped(job)
+        for job in todo:
+            if status.state(job.folder.parent, job.folder.name) == "running":
+                _skip(job)
         return [_returned(job) for job in asked]
 
     def _job(self, overrides: list[str], number: int) -> Job:
@@ -141,6 +142,7 @@ class Steady(Launcher):
 
         if width is None:
             return one(todo)
+        _wait_no_longer_than_needed()
         with ThreadPoolExecutor(width, initializer=interrupts.hold_back) as pool:
             try:
                 return next(
@@ -162,27 +164,34 @@ def _submitted_at_once(launcher: Any) -> int | None:
     return max(1, jobs.cores() // (given.get("cpus_per_task") or 1))
 
 
+def _wait_no_longer_than_needed() -> None:
+    """submitit gives the result of a job that ended 15 seconds to appear, for the sake of slow disks
+    between machines; a local one that was killed or interrupted leaves none at all."""
+    from submitit.local.local import LocalJob
+
+    LocalJob._results_timeout_s = 1
+
+
 def _skip(job: Job) -> bool:
     """Whether the job is finished already, which its status then says."""
     before = jobs.result(job.folder)
-    finished = before is not None and before.finished
-    if finished:
-        _say_skipped(job)
-    return finished
+    if before is None or not before.finished:
+        return False
+    _reporter(job, before.name).skip(before.extra.get("score"))
+    return True
 
 
-def _say_skipped(job: Job) -> None:
-    record = jobs.result(job.folder)
-    name, score = (record.name, record.extra.get("score")) if record else ("", None)
-    status.Reporter(job.folder, name=name, overrides=job.overrides, number=job.number).skip(score)
+def _reporter(job: Job, name: str = "") -> status.Reporter:
+    return status.Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
 
 
 def _returned(job: Job) -> JobReturn:
-    """What a sweeper is told: the score, or NaN for a job that failed or was interrupted."""
+    """What a sweeper is told: the score, or None for a job that failed or was interrupted. NaN would
+    end Optuna's search; None it counts as a failed trial."""
     record = jobs.result(job.folder)
     score = record.extra.get("score") if record and record.finished else None
     done = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
-    done.return_value = math.nan if score is None else float(score)
+    done.return_value = None if score is None else float(score)
     return done
 
 
@@ -196,6 +205,8 @@ def prepare(config: DictConfig, count: int | None) -> None:
     check_extra("launcher", str(config.hydra.launcher.get("_target_")))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # nor is a line that two jobs say one too many
+    # A hint for administrators that its own cluster has a token; it would stand in the status line.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     plugins: Any = Plugins.instance()
     make: Callable[..., Launcher] = type(plugins).instantiate_launcher
     wandb = config.logger is not None and config.wandb.mode != "disabled"

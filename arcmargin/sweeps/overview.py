@@ -18,25 +18,20 @@ class Overview:
     expected: int | None = None  # how many jobs there are to be; None where nobody knows
     swept: Sequence[str] = ()  # the keys that vary
     jobs: dict[str, Job] = field(default_factory=dict)
-    repeats: set[str] = field(default_factory=set)
     since: float | None = None  # when the first job that was not skipped was seen
 
     def update(self, jobs: Sequence[Job], now: float) -> None:
         for job in jobs:
             self.jobs[job.key] = job
-            others = (one for one in self.jobs.values() if one.key != job.key)
-            if job.state == "skipped" and any(one.folder == job.folder for one in others):
-                self.repeats.add(job.key)
-        if self.since is None and any(job.state != "skipped" for job in jobs):
+        if self.since is None and any(job.state not in ("skipped", "repeated") for job in jobs):
             self.since = now
 
     @property
     def total(self) -> int | None:
-        return None if self.expected is None else self.expected - len(self.repeats)
+        return None if self.expected is None else self.expected - len(self.among("repeated"))
 
     def among(self, *states: str) -> list[Job]:
-        jobs = (job for key, job in self.jobs.items() if key not in self.repeats)
-        return [job for job in jobs if job.state in states]
+        return [job for job in self.jobs.values() if job.state in states]
 
     @property
     def not_run(self) -> int:
@@ -95,6 +90,8 @@ class Overview:
             (short, ", ".join(clock), named),
             (short, clock[-1], named),
             (short, clock[-1], score),
+            (short,),
+            self._counts()[:1],
         ]
         texts = [" | ".join(part for part in parts if part) for parts in candidates]
         return next((text for text in texts if len(text) < width), texts[-1][: max(width - 1, 0)])

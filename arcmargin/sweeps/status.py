@@ -27,8 +27,8 @@ class Stopped(Exception):
 
 @dataclass
 class Job:
-    """One job's state. `state` is running, finished, skipped (finished before), failed or
-    interrupted."""
+    """One job's state. `state` is running, finished, skipped (finished before), repeated (another
+    job of the sweep computes the same), failed or interrupted."""
 
     key: str  # the name of its folder; a repeat of that job has a further part
     name: str  # the header and its margins
@@ -84,10 +84,16 @@ class Reporter:
                 raise Stopped
 
     def skip(self, score: float | None) -> None:
-        """The job is finished already: by an earlier sweep, or by another job of this one."""
-        if self._path.exists():
-            self.job.key += f"~{self._number}"
-        self.end("skipped", score=score)
+        """The job is finished already: by an earlier attempt, or by another process, which may have
+        died before it could say so."""
+        before = state(self.sweep, self.job.key)
+        if before in (None, "running"):
+            self.end("finished" if before else "skipped", score=score)
+
+    def repeat(self) -> None:
+        """Another job of this sweep computes the same."""
+        self.job.key += f"~{self._number}"
+        self.end("repeated")
 
     def end(self, state: str, *, score: float | None = None, error: str | None = None) -> None:
         self.job.state, self.job.score, self.job.error = state, score, error
@@ -148,6 +154,13 @@ def read_jobs(sweep: Path, known: Mapping[str, Job]) -> list[Job]:
             with suppress(OSError, ValueError, TypeError):  # it vanished, or is not one of ours
                 changed.append(Job(**json.loads(Path(entry.path).read_bytes())))
     return sorted(changed, key=lambda job: (not job.ended, job.key))
+
+
+def state(sweep: Path, key: str) -> str | None:
+    """What a job last said; None for one that said nothing yet."""
+    with suppress(OSError, ValueError, TypeError):
+        return Job(**json.loads((sweep / FOLDER / f"{key}.json").read_bytes())).state
+    return None
 
 
 def forget(sweep: Path) -> None:

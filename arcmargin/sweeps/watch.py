@@ -50,9 +50,13 @@ class Screen:
         with self._lock:
             self._write(self._clear())
 
+    @property
+    def erase(self) -> str:
+        return "\r\x1b[K" if self.live else ""
+
     def _clear(self) -> str:
         self._shown = ""
-        return "\r\x1b[K" if self.live else ""
+        return self.erase
 
     def _write(self, text: str) -> None:
         with suppress(OSError, ValueError):  # nobody reads any more: the sweep goes on
@@ -159,6 +163,14 @@ def end() -> Watch | None:
     if _current is not None:
         _current.stop()
     return _current
+
+
+def cut_short() -> None:
+    """The last words of a sweep that waits for nothing any more, not even for the screen's lock."""
+    if _current is not None:
+        told = f"stopped at once; to go on:\n  {_current.again}\n"
+        with suppress(OSError, ValueError):
+            os.write(_current.screen.stream.fileno(), (_current.screen.erase + told).encode())
 
 
 class Lines(logging.StreamHandler):

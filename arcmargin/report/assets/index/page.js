@@ -22,7 +22,7 @@ function overview() {
 function problems() {
   const list = (title, items) => items.length ? [el("h3", {}, title), el("ul", {}, items)] : [];
   const parts = [
-    ...list("Failed", failed.map(run => el("li", {}, el("b", {}, run.name), `, seed ${settingText(run.seed)}: ${run.error} `,
+    ...list("Failed", failed.map(run => el("li", {}, el("b", {}, run.of === null ? run.name : report.configurations[run.of].label), `, seed ${settingText(run.seed)}: ${run.error} `,
       run.traceback ? el("a", { href: run.traceback }, "traceback") : run.folder ? el("a", { href: run.folder }, "folder") : null))),
     ...list("Unfinished: interrupted, or still running", report.unfinished.map(one => el("li", {}, el("a", { href: one.href }, one.text)))),
     ...list("Damaged, and left out", report.damaged.map(sentence => el("li", {}, sentence))),
