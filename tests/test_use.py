@@ -25,7 +25,6 @@ def run(folder, *arguments):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("HYDRA_FULL_ERROR", "")  # the command line sets it; put back afterwards
         patch.setattr("sys.argv", ["arcmargin", *settings, *arguments])
         try:
             train()
