@@ -2,11 +2,16 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+
+from arcmargin.backbones.weights import check_fit, read_file
+from arcmargin.errors import UserError
+from arcmargin.module import MarginModule
 
 
 class Checkpoints(Checkpoint):
@@ -48,3 +53,24 @@ class Checkpoints(Checkpoint):
         best = Path(state_dict["best"])  # in another folder, perhaps, until this run does better
         if best.exists():
             self.best, self.best_accuracy = best, state_dict["best_accuracy"]
+
+
+def check_resumable(path: Path, module: MarginModule, epochs: int) -> None:
+    """Raises UserError for a checkpoint from which the training of `module` cannot go on."""
+    content = read_file(path)
+    if not isinstance(content, Mapping) or not {"arcmargin", "state_dict", "epoch"} <= set(content):
+        raise UserError(
+            f"resume: '{path}' is not one of our checkpoints; give a run folder or its last.ckpt"
+        )
+    advice = "go on with the settings of the run that wrote it"
+    state, described = content["state_dict"], content["arcmargin"] or {}
+    check_fit(module, state, str(path), "resume", advice)
+    if odd := sorted(set(state) - set(module.state_dict())):
+        raise UserError(f"resume: '{path}' has {odd[0]}, which is of another network; {advice}")
+    wanted = module.description or {}
+    if any(described.get(key) != wanted.get(key) for key in ("mean", "std")):  # of the pixels
+        raise UserError(f"resume: '{path}' was trained on other images; {advice}")
+    if content["epoch"] >= epochs:
+        raise UserError(
+            f"resume: '{path}' has {content['epoch'] + 1} epochs behind it, more than epochs={epochs}"
+        )

@@ -50,7 +50,7 @@ class MarginModule(pl.LightningModule):
         self._optimizer = optimizer
         self._schedule = schedule
         self._header_lr = header_lr
-        self._description = description
+        self.description = description
         self._total_steps = 1
         # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
         self._loss_sum: Tensor | float = 0.0
@@ -111,7 +111,7 @@ class MarginModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self.curves
-        checkpoint["arcmargin"] = self._description
+        checkpoint["arcmargin"] = self.description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = checkpoint["curves"]

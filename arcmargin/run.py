@@ -14,7 +14,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -43,8 +44,28 @@ CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir
 
 def main() -> None:
     """The command line: a user's mistake ends in one sentence and exit code 2."""
-    os.environ[watch.TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors over instead of printing them
+    with _errors_handed_over():
+        _main()
+
+
+@contextmanager
+def _errors_handed_over() -> Iterator[None]:
+    """By Hydra, instead of printed. The environment is put back: a command line called or started later
+    from this process would take Hydra's variable for the user's, and show tracebacks."""
+    names = (watch.TRACEBACKS, "HYDRA_FULL_ERROR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.setdefault(watch.TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", ""))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _main() -> None:
     interrupts.install()
     try:
         sys.argv[1:] = expanded(sys.argv[1:])

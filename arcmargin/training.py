@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arcmargin import geometry
-from arcmargin.checkpoints import Checkpoints
+from arcmargin.checkpoints import Checkpoints, check_resumable
 from arcmargin.data import Batches, ImageData
 from arcmargin.errors import UserError
 from arcmargin.module import MarginModule
@@ -96,6 +96,8 @@ def train(
     if evaluate not in ("last", "best"):
         raise UserError(f"evaluate must be 'last' or 'best', got '{evaluate}'")
     _check_pairs(verification_pairs, data)
+    if resume is not None:
+        check_resumable(resume, module, epochs)
     start = time.perf_counter()
     taker = SnapshotTaker(data, watch=watch)
     batches = Batches(data.train, batch_size, seed=seed)

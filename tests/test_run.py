@@ -329,6 +329,7 @@ def test_an_interrupt_that_a_library_turned_into_an_error_is_one(monkeypatch):
         except KeyboardInterrupt:
             raise RuntimeError("half done") from None
 
+    environment = dict(os.environ)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(run, "_task", task)
     monkeypatch.setattr(sys, "argv", ["arcmargin"])
@@ -338,3 +339,19 @@ def test_an_interrupt_that_a_library_turned_into_an_error_is_one(monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     assert end.value.code == 130
+    assert dict(os.environ) == environment  # what is started next reports errors in its own way
+
+
+def test_started_from_within_a_run_a_mistake_is_still_one_sentence(tmp_path):
+    """It inherits the environment of the run."""
+    inner = [sys.executable, "-m", "arcmargin.run", "m1=0.5"]
+    script = (
+        "import subprocess, sys; from arcmargin import run\n"
+        f"run._task = lambda: sys.exit(subprocess.run({inner!r}).returncode)\n"
+        "run.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("arcmargin: m1 must be")

@@ -12,6 +12,7 @@ from PIL import Image
 from arcmargin import sources
 from arcmargin.errors import UserError
 from arcmargin.openset.evaluate import evaluate
+from arcmargin.sources import reading
 from arcmargin.sources.binfile import read_bin
 from arcmargin.sources.reading import read_images
 from arcmargin.sources.verification import read_list
@@ -109,12 +110,17 @@ def spoilt(tmp_path):
     return path
 
 
-def test_bad_images_among_many_are_counted_and_the_first_named(spoilt):
+def test_bad_images_among_many_are_counted_and_named(spoilt, monkeypatch):
     with pytest.raises(UserError) as caught:
         sources.image_folder(path=spoilt, **FOLDER)
     said = str(caught.value)
-    assert "7 of 40 images" in said and "and 2 more" in said and "on_bad_image=skip" in said
-    assert said.count(".png'") == 5 and "b/0.png" in said and "\n" not in said
+    assert "7 of 40 images" in said and "on_bad_image=skip" in said
+    assert said.count(".png'") == 7 and "b/0.png" in said and "\n" not in said
+    monkeypatch.setattr(reading, "NAMED", 5)
+    with pytest.raises(UserError) as caught:
+        sources.image_folder(path=spoilt, **FOLDER)
+    said = str(caught.value)
+    assert said.count(".png'") == 5 and "and 2 more" in said
 
 
 def test_bad_images_are_skipped_only_when_asked_for_and_said(spoilt, caplog):
@@ -124,6 +130,11 @@ def test_bad_images_are_skipped_only_when_asked_for_and_said(spoilt, caplog):
     assert "7 of 40 images" in caplog.text
     blank = [(s.images.flatten(1).std(1) < 1e-3).any() for s in (data.train, data.val, data.test)]
     assert not any(blank), "no black images in the place of those left out"
+
+
+def test_classes_that_do_not_exist_are_said_before_an_image_is_read(spoilt):
+    with pytest.raises(UserError, match=r"dataset\.unseen asks for class c, but the classes are"):
+        sources.image_folder(path=spoilt, **FOLDER, unseen=["a", "c"])
 
 
 def test_what_was_converted_is_said_once(tmp_path, caplog):

@@ -113,6 +113,39 @@ def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
     assert np.array_equal(resumed.snapshots.embeddings, whole.snapshots.embeddings)
 
 
+def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
+    def described(mean):
+        model = module(data)
+        model.description = {"mean": [mean], "std": [1.0]}
+        return model
+
+    fit(data, tmp_path, epochs=2, model=described(0.5))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    other = module(data)
+    other.header = MarginHeader(3, data.num_classes)
+    larger = described(0.5)
+    larger.header.register_buffer("more", torch.zeros(1))
+    smaller = described(0.5)
+    smaller.header = torch.nn.Module()
+    torch.save({"state_dict": {}}, tmp_path / "not_ours.ckpt")
+    for path, model, epochs, match in (
+        (
+            last,
+            other,
+            3,
+            r"resume: header.weight is \(\d+, 2\) in '.*last.ckpt' but \(\d+, 3\) here",
+        ),
+        (last, larger, 3, r"has no header.more \(1,\), which is needed here"),
+        (last, smaller, 3, "has header.weight, which is of another network"),
+        (last, described(0.4), 3, "was trained on other images; go on with the settings"),
+        (last, described(0.5), 1, "has 2 epochs behind it, more than epochs=1"),
+        (tmp_path / "not_ours.ckpt", module(data), 3, "is not one of our checkpoints"),
+    ):
+        with pytest.raises(UserError, match=match):
+            fit(data, tmp_path / "on", epochs=epochs, model=model, resume=path)
+    assert not (tmp_path / "on").exists()
+
+
 def test_snapshots_begin_before_training_and_end_with_the_result(data, tmp_path):
     outcome = fit(data, tmp_path, epochs=3)
     snapshots = outcome.snapshots

@@ -25,7 +25,6 @@ def run(folder, *arguments):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("HYDRA_FULL_ERROR", "")  # the command line sets it; put back afterwards
         patch.setattr("sys.argv", ["arcmargin", *settings, *arguments])
         try:
             train()
@@ -52,6 +51,24 @@ def work(tmp_path_factory):
 def here(work, monkeypatch):
     monkeypatch.chdir(work)
     return work
+
+
+def test_embed_names_what_it_cannot_read_and_how_to_skip_it(here, tmp_path, capsys):
+    shutil.copytree("photos", tmp_path / "some")
+    (tmp_path / "some" / "a" / "05.png").write_bytes(b"not a picture")
+    out = tmp_path / "e.npz"
+    assert embed.main(["run", str(tmp_path / "some"), "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "1 of 48 images" in said and "a/05.png' (not an image)" in said
+    assert "leave them out with --on-bad-image skip" in said and not out.exists()
+    assert (
+        embed.main(["run", str(tmp_path / "some"), "-o", str(out), "--on-bad-image", "skip"]) == 0
+    )
+    assert embed.main(["run", "photos", "-o", str(tmp_path / "all.npz")]) == 0
+    with np.load(out) as some, np.load(tmp_path / "all.npz") as everything:
+        kept = everything["paths"] != "a/05.png"
+        assert some["paths"].tolist() == everything["paths"][kept].tolist()
+        np.testing.assert_allclose(some["embeddings"], everything["embeddings"][kept], atol=1e-5)
 
 
 def test_embed_gives_what_the_run_itself_measured(here):

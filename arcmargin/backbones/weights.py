@@ -1,5 +1,6 @@
 """A body's weights from a file: torchvision's, or a run of one's own."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ IGNORED = ("num_batches_tracked",)  # absent in old files, and without effect
 def read_file(path: Path) -> Any:
     """What torch saved there: tensors and plain values only. Raises UserError for anything else."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of a pickle that is not torch's
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(
             f"no file '{path}'; expected a checkpoint or weights that torch saved"
@@ -49,18 +51,24 @@ def load_body(body: nn.Module, weights: str) -> None:
     body.load_state_dict({key: found.get(key, wanted[key]) for key in wanted})
 
 
-def check_fit(module: nn.Module, found: Mapping[str, Tensor], path: str, what: str) -> None:
+def check_fit(
+    module: nn.Module,
+    found: Mapping[str, Tensor],
+    path: str,
+    what: str,
+    advice: str = "choose the channels, the stem and the width of the file",
+) -> None:
     """Every tensor that the module has must be there; a classifier on top of it is left aside."""
     for key, tensor in module.state_dict().items():
         if key.endswith(IGNORED):
             continue
         if key not in found:
             raise UserError(
-                f"{what}: '{path}' has no {key} {tuple(tensor.shape)}, which this backbone needs; it is "
-                "of another network"
+                f"{what}: '{path}' has no {key} {tuple(tensor.shape)}, which is needed here; it is of "
+                "another network"
             )
         if found[key].shape != tensor.shape:
             raise UserError(
-                f"{what}: {key} is {tuple(found[key].shape)} in '{path}' but {tuple(tensor.shape)} in "
-                "this backbone; choose the channels, the stem and the width of the file"
+                f"{what}: {key} is {tuple(found[key].shape)} in '{path}' but {tuple(tensor.shape)} "
+                f"here; {advice}"
             )

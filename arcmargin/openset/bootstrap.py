@@ -2,16 +2,18 @@
 share an image.
 
 With 20 classes or more, classes are drawn with replacement, all images of one together; with fewer,
-images within each class: such an interval holds for these classes. A pair of drawn things i and j
-weighs w_i + w_j - 1, the linear part of the w_i·w_j of the vertex bootstrap (Snijders, Borgatti
-1999; for matching, Fogliato, Patil, Perona 2024, arXiv 2306.01198). Its sums follow from counts per
-image, so that a thousand replicates cost about one more pass over all pairs.
+images within each class: such an interval holds for these classes. Where a gallery is drawn, that is
+drawn again as well. A pair of drawn things i and j weighs w_i + w_j - 1, the linear part of the
+w_i·w_j of the vertex bootstrap (Snijders, Borgatti 1999; for matching, Fogliato, Patil, Perona 2024,
+arXiv 2306.01198). Its sums follow from counts per image, so that a thousand replicates cost about one
+more pass over all pairs.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.special import stdtrit
 
 from arcmargin.openset.pairs import MANY_CLASSES
 from arcmargin.openset.similarity import STEPS, chunks, steps
@@ -50,6 +52,27 @@ class Resampling:
                 weights[:, stratum] = times.reshape(count, -1)
             yield weights
 
+    def draws_of(self, trials: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same, (b, units), and how often each of some independent trials is drawn, (b, trials):
+        the pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics 1)."""
+        rng = np.random.default_rng(self.seed + 1)
+        for weights in self.draws():
+            even = np.full(trials, 1 / trials)
+            yield weights, rng.multinomial(trials, even, size=len(weights)).astype(np.float32)
+
+    def mean_of_trials(
+        self, values: Float[np.ndarray, "t n"], tried: Bool[np.ndarray, "t n"]
+    ) -> Interval:
+        """Of the mean over images of each one's mean over the trials that it was in."""
+        held = np.where(tried, values, 0.0).astype(np.float32)
+        replicates = []
+        for weights, times in self.draws_of(len(values)):
+            trials = times @ tried.astype(np.float32)
+            image = weights[:, self.unit] * (trials > 0)
+            shares = times @ held / np.maximum(trials, 1)
+            replicates.append((image * shares).sum(axis=1) / image.sum(axis=1))
+        return interval(np.concatenate(replicates))
+
     def mean(self, values: Float[np.ndarray, "n"]) -> Interval:
         """Of a mean over images; NaN is left out."""
         known = np.isfinite(values)
@@ -70,6 +93,17 @@ def interval(replicates: Float[np.ndarray, "b"], shift: float = 0.0) -> Interval
     """The middle 95 % of what is defined, moved by `shift`."""
     low, high = np.nanpercentile(replicates, [2.5, 97.5]) + shift
     return float(low), float(high)
+
+
+def around(value: float, error: float, quantile: float = 1.96) -> Interval:
+    """From a standard error; of a share."""
+    return max(value - quantile * error, 0.0), min(value + quantile * error, 1.0)
+
+
+def mean_of_folds(values: Float[np.ndarray, "f"]) -> Interval:
+    """Student's, from the standard error over folds that share no image: what LFW's protocol reports."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return around(float(values.mean()), float(error), float(stdtrit(len(values) - 1, 0.975)))
 
 
 def intervals(

@@ -9,10 +9,17 @@ from jaxtyping import Float, Int
 
 from arcmargin.openset import bootstrap, tally, verification
 from arcmargin.openset.bootstrap import Interval, Resampling
-from arcmargin.openset.identification import FPIRS, Identification, Searches, identify
+from arcmargin.openset.identification import (
+    DRAWS,
+    FPIRS,
+    Identification,
+    Searches,
+    identify,
+    mean_over_images,
+)
 from arcmargin.openset.listed import image_replicates, tallies
 from arcmargin.openset.pairs import Pairs, folds, sampled
-from arcmargin.openset.retrieval import retrieve
+from arcmargin.openset.retrieval import retrieve, standard_errors
 from arcmargin.openset.similarity import unit_rows
 from arcmargin.openset.tally import Tally
 
@@ -60,11 +67,27 @@ def evaluate(
             "pair, never a query, and no probe once enrolled"
         )
     resampling = Resampling(labels_known)
-    for name, values in retrieve(unit_known, labels_known).items():
-        result.metrics[f"retrieval_{name}"] = float(np.nanmean(values))
-        result.intervals[f"retrieval_{name}"] = resampling.mean(values)
+    _retrieval(result, unit_known, labels_known, resampling)
     _identification(result, identify(unit_known, labels_known), resampling)
     return result
+
+
+def _retrieval(
+    result: Evaluation,
+    unit: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    resampling: Resampling,
+) -> None:
+    """With few classes an interval from the queries alone, the searched images as they are, would be
+    half as wide as it should be; with many, or too few images to halve, that is what there is."""
+    halved = not resampling.by_class and np.unique(labels, return_counts=True)[1].min() >= 4
+    errors = standard_errors(unit, labels) if halved else {}
+    for name, values in retrieve(unit, labels).items():
+        mean = float(np.nanmean(values))
+        result.metrics[f"retrieval_{name}"] = mean
+        result.intervals[f"retrieval_{name}"] = (
+            bootstrap.around(mean, errors[name]) if halved else resampling.mean(values)
+        )
 
 
 def _verify_all(
@@ -124,25 +147,20 @@ def _verification(
         "eer": verification.eer,
         **_at_rates("tar_at_far", verification.FARS, impostor, "impostor pairs", result),
     }
-    best = verification.best_threshold(counts)
-    result.thresholds["best"] = best.value
+    result.thresholds["best"] = verification.best_threshold(counts).value
     for far in verification.FARS:
         result.thresholds[f"far_{far:.0e}"] = verification.threshold_at_far(counts, far)
-    usable = [part for part in parts if part.genuine.any() and part.impostor.any()]
-    accuracy = None
-    if len(usable) > 1:
-        accuracy = float(verification.cross_validated_accuracy(usable).mean())
-        result.about["folds"] = len(usable)
-        measures["accuracy"] = lambda one: verification.best_threshold(one).accuracy
     places = verification.cuts(counts)
     intervals = bootstrap.intervals(measures, counts, replicates(places=places), places)
     for name, measure in measures.items():
         result.metrics[f"verification_{name}"] = measure(counts)
         result.intervals[f"verification_{name}"] = intervals[name]
-    if accuracy is not None:  # the interval is that of the best threshold's, moved to it
-        low, high = (edge - best.accuracy + accuracy for edge in intervals["accuracy"])
-        result.metrics["verification_accuracy"] = accuracy
-        result.intervals["verification_accuracy"] = (max(low, 0.0), min(high, 1.0))
+    usable = [part for part in parts if part.genuine.any() and part.impostor.any()]
+    if len(usable) > 1:
+        accuracies = verification.cross_validated_accuracy(usable)
+        result.about["folds"] = len(usable)
+        result.metrics["verification_accuracy"] = float(accuracies.mean())
+        result.intervals["verification_accuracy"] = bootstrap.mean_of_folds(accuracies)
     grid = verification.ROC_FARS
     tar = verification.tar_at_far(counts, grid)
     known = grid * impostor >= 1
@@ -181,8 +199,10 @@ def _tar(counts: Tally, rate: float) -> float:
 
 def _identification(result: Evaluation, found: Identification, resampling: Resampling) -> None:
     for k, hits in found.hits.items():
-        result.metrics[f"identification_rank_{k}"] = float(np.nanmean(hits))
-        result.intervals[f"identification_rank_{k}"] = resampling.mean(hits)
+        result.metrics[f"identification_rank_{k}"] = mean_over_images(hits, found.probed)
+        result.intervals[f"identification_rank_{k}"] = resampling.mean_of_trials(
+            hits.astype(float), found.probed
+        )
     searches = found.searches
     counts = tally.of_scores(searches.score, searches.mated)
     impostors = int(np.unique(searches.image[~searches.mated]).size)
@@ -201,11 +221,12 @@ def _identification(result: Evaluation, found: Identification, resampling: Resam
 def _search_replicates(
     counts: Tally, searches: Searches, places: Int[np.ndarray, "c"], resampling: Resampling
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Probes drawn again; the galleries stay."""
+    """Probes drawn again, and the draws of galleries."""
     cell = np.searchsorted(places, np.searchsorted(-counts.scores, -searches.score))
-    shape = (resampling.units, 2, len(places))
-    code = (resampling.unit[searches.image] * 2 + searches.mated) * len(places) + cell
-    up_to = np.cumsum(np.bincount(code, minlength=np.prod(shape)).reshape(shape), axis=2)
-    for weights in resampling.draws():
-        drawn = np.tensordot(weights, up_to, axes=1)
-        yield from zip(drawn[:, 1], drawn[:, 0], strict=True)
+    code = searches.mated * len(places) + cell
+    unit = resampling.unit[searches.image]
+    for weights, times in resampling.draws_of(DRAWS):
+        for image, draw in zip(weights, times, strict=True):
+            found = np.bincount(code, image[unit] * draw[searches.draw], 2 * len(places))
+            impostor, genuine = np.cumsum(found.reshape(2, -1), axis=1)
+            yield genuine, impostor

@@ -25,45 +25,49 @@ FPIRS = (1e-1, 1e-2)
 class Searches(NamedTuple):
     """Open-set searches of all draws: one row a probe and draw."""
 
+    draw: Int[np.ndarray, "m"]
     image: Int[np.ndarray, "m"]  # which image the probe was
     mated: Bool[np.ndarray, "m"]  # its class was enrolled
     score: Float[np.ndarray, "m"]  # the best similarity; -2 for a mated probe's wrong best match
 
 
 class Identification(NamedTuple):
-    hits: dict[int, Float[np.ndarray, "n"]]  # by k: share of draws in which the image ranked <= k
+    probed: Bool[np.ndarray, "t n"]  # by draw, whether the image was a probe
+    hits: dict[int, Bool[np.ndarray, "t n"]]  # by k: whether its class was among the k most similar
     searches: Searches
 
 
 def identify(
     unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], seed: int = 0
 ) -> Identification:
-    """Ranks are given for k below the number of classes only: others are reached by anything. NaN
-    for an image that never was a probe."""
+    """Ranks are given for k below the number of classes only: others are reached by anything."""
     rng = np.random.default_rng(seed)
     classes, where = np.unique(labels, return_inverse=True)
     ranks = [k for k in RANKS if k < len(classes)]
-    hits = {k: np.zeros(len(labels)) for k in ranks}
-    probed = np.zeros(len(labels))
+    probed = np.zeros((DRAWS, len(labels)), dtype=bool)
+    hits = {k: np.zeros_like(probed) for k in ranks}
     found: list[Searches] = []
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
         gallery = _one_of_each(where, rng)
         enrolled = np.isin(np.arange(len(classes)), rng.permutation(len(classes))[::2])
         probes = np.setdiff1d(np.arange(len(labels)), gallery)
-        probed[probes] += 1
+        probed[draw, probes] = True
         for rows in chunks(len(probes), len(classes)):
             image = probes[rows]
             step, own = steps(unit[image] @ unit[gallery].T), where[image]
             mine = np.arange(len(image)), own
             rank = (step <= step[mine][:, None]).sum(axis=1)  # itself included, ties against it
             for k in ranks:
-                hits[k][image] += rank <= k
-            found.append(_open_set(image, step, own, enrolled))
-    with np.errstate(invalid="ignore"):
-        shares = {k: hits[k] / probed for k in ranks}
-    return Identification(
-        shares, Searches(*(np.concatenate(part) for part in zip(*found, strict=True)))
-    )
+                hits[k][draw, image] = rank <= k
+            found.append(_open_set(draw, image, step, own, enrolled))
+    searches = Searches(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    return Identification(probed, hits, searches)
+
+
+def mean_over_images(hits: Bool[np.ndarray, "t n"], probed: Bool[np.ndarray, "t n"]) -> float:
+    """Of the share of its searches that each image succeeded in."""
+    searches = probed.sum(axis=0)
+    return float((hits.sum(axis=0) / np.maximum(searches, 1))[searches > 0].mean())
 
 
 def _one_of_each(where: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -74,7 +78,7 @@ def _one_of_each(where: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _open_set(
-    image: np.ndarray, step: np.ndarray, own: np.ndarray, enrolled: np.ndarray
+    draw: int, image: np.ndarray, step: np.ndarray, own: np.ndarray, enrolled: np.ndarray
 ) -> Searches:
     mine = np.arange(len(image)), own
     mated = enrolled[own]
@@ -84,4 +88,4 @@ def _open_set(
     rival = others.min(axis=1)
     best = np.where(mated, mate, rival)
     score = np.where(mated & (mate >= rival), -2.0, cosine_of(best))
-    return Searches(image, mated, score)
+    return Searches(np.full(len(image), draw), image, mated, score)

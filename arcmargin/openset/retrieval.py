@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from arcmargin.openset.similarity import STEPS, chunks, steps
 
 RECALL_AT = (1, 5, 10)
+HALVES = 60
+MOST = 1500  # images in a half
 
 
 def retrieve(
@@ -45,3 +47,28 @@ def retrieve(
         precise = (within * found / place).sum(axis=1) / mates
         values["map_at_r"][rows] = np.where(has_mate, precise, np.nan)
     return values
+
+
+def standard_errors(
+    unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], seed: int = 0
+) -> dict[str, float]:
+    """Of the means over queries, when new images of the same classes are both looked for and found.
+
+    From random halves of each class, the delete-half jackknife (Shao, Wu 1989, Annals of Statistics
+    17): an image drawn twice, as by the bootstrap, would find itself. Of many images smaller parts,
+    and their spread scaled to all.
+    """
+    rng = np.random.default_rng(seed)
+    share = min(0.5, MOST / len(labels))
+    means: dict[str, list[float]] = {}
+    for _ in range(HALVES):
+        part = np.concatenate([_some(labels == one, share, rng) for one in np.unique(labels)])
+        for name, values in retrieve(unit[part], labels[part]).items():
+            means.setdefault(name, []).append(float(np.nanmean(values)))
+    scale = np.sqrt(len(part) / (len(labels) - len(part)))
+    return {name: float(scale * np.std(values, ddof=1)) for name, values in means.items()}
+
+
+def _some(members: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    shuffled = rng.permutation(np.flatnonzero(members))
+    return shuffled[: max(round(share * len(shuffled)), 2)]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from arcmargin.errors import UserError
 from arcmargin.report.labels import NOTHING, text
 from arcmargin.report.metrics import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
-from arcmargin.report.statistics import Difference, caveat
+from arcmargin.report.statistics import Difference, caveat, half_width
 
 Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv
 LINE = 345.0  # points: the text of LaTeX's article
@@ -197,6 +197,8 @@ def _caption(rows: Rows, counted: bool) -> str:
     over = "the finished runs" if counted else f"{most} seeds"
     spread = f"mean ± standard deviation over {over}" if most > 1 else "one run each"
     if any(f"{one.name}_sd" in rows[0] for one in UNSEEN):
+        if most > 1 and not counted:
+            spread += f" (a mean's 95 % interval: ± {half_width(most):.2f} standard deviations)"
         return f"Accuracy: test split; the rest: images of unseen classes; {spread}."
     return f"Test split, {spread}; angles in degrees."
 

@@ -52,7 +52,12 @@ def interval(values: Sequence[float]) -> Interval | None:
     if count < 2:
         return Interval(mean, None, None)
     sd = float(np.std(values, ddof=1))
-    return Interval(mean, sd, float(stdtrit(count - 1, 1 - ALPHA / 2)) * sd / count**0.5)
+    return Interval(mean, sd, half_width(count) * sd)
+
+
+def half_width(count: int) -> float:
+    """Half of the interval of a mean of `count` values (Student's t), in their standard deviations."""
+    return float(stdtrit(count - 1, 1 - ALPHA / 2)) / count**0.5
 
 
 def against_baseline(found: Sequence[Configuration], metrics: Iterable[str]) -> list[Difference]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from arcmargin.classes import Unseen
+from arcmargin.classes import Unseen, kept_classes, unseen_classes
 from arcmargin.data import ImageData, RawImages, add_unseen, build
 from arcmargin.errors import UserError
 from arcmargin.sources.reading import check_format, list_images, read_images
@@ -56,6 +56,7 @@ def image_folder(
             f"dataset.path '{path}' holds only the class '{listed.names[0]}'; a margin needs at least "
             "two classes"
         )
+    unseen_classes(unseen, kept_classes(classes, listed.names), listed.names)  # do they exist?
 
     def read(listing: _Listing, key: str) -> RawImages:
         shape = (channels, image_size, image_size)

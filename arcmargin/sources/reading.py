@@ -18,7 +18,7 @@ from arcmargin.errors import UserError
 log = logging.getLogger("arcmargin")
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-NAMED = 5  # bad files in a message
+NAMED = 50  # bad files in a message
 
 Encoded = Path | bytes  # a file, or what is in one
 
@@ -55,10 +55,12 @@ def read_images(
     *,
     what: str,
     on_bad_image: str = "stop",
+    option: str = "on_bad_image=skip",
 ) -> Images:
-    """All of them, resized to (channels, height, width). `what` names them in messages.
+    """All of them, resized to (channels, height, width). `what` names them in messages, `option` is what
+    the user would say to skip some.
 
-    Raises UserError that names the first of those that cannot be read, unless they are to be skipped.
+    Raises UserError that names those that cannot be read (the first 50), unless they are to be skipped.
     """
     channels, height, width = shape
     pixels = np.zeros((len(images), height, width, channels), dtype=np.uint8)
@@ -80,7 +82,7 @@ def read_images(
                 sizes[read.size] += 1
                 grey += read.grey
     if problems:
-        _report_bad(problems, len(images), what, on_bad_image)
+        _report_bad(problems, len(images), what, on_bad_image, option)
     _say_converted(sizes, grey, shape, what)
     return Images(pixels, readable)
 
@@ -111,14 +113,14 @@ def _read(encoded: Encoded, shape: tuple[int, int, int]) -> _Read:
     return _Read(pixels, grey, size)
 
 
-def _report_bad(problems: list[str], total: int, what: str, on_bad_image: str) -> None:
+def _report_bad(problems: list[str], total: int, what: str, on_bad_image: str, option: str) -> None:
     more = f" and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
     listed = f"{len(problems):,} of {total:,} images of {what}: {', '.join(problems[:NAMED])}{more}"
     if on_bad_image == "skip":
         log.warning("skipped as they cannot be read, %s", listed)
         return
     raise UserError(
-        f"cannot read {listed}; repair them, take them out or leave them out with on_bad_image=skip"
+        f"cannot read {listed}; repair them, take them out or leave them out with {option}"
     )
 
 

@@ -56,7 +56,8 @@ class Trained(NamedTuple):
         return np.concatenate(parts)
 
     def read(self, images: Sequence[Encoded], what: str, on_bad_image: str = "stop") -> Images:
-        return read_images(images, self.image_shape, what=what, on_bad_image=on_bad_image)
+        shape, option = self.image_shape, "--on-bad-image skip"
+        return read_images(images, shape, what=what, on_bad_image=on_bad_image, option=option)
 
 
 def load(path: str, *, trust: str | None = None) -> Trained:
