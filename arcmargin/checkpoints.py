@@ -70,6 +70,11 @@ def check_resumable(path: Path, module: MarginModule, epochs: int) -> None:
     wanted = module.description or {}
     if any(described.get(key) != wanted.get(key) for key in ("mean", "std")):  # of the pixels
         raise UserError(f"resume: '{path}' was trained on other images; {advice}")
+    written = content["optimizer_states"][0]["param_groups"][0]
+    if lacking := sorted(set(module.new_optimizer().param_groups[0]) - set(written)):
+        raise UserError(
+            f"resume: '{path}' was trained by another optimizer, one without {lacking[0]}; {advice}"
+        )
     if content["epoch"] >= epochs:
         raise UserError(
             f"resume: '{path}' has {content['epoch'] + 1} epochs behind it, more than epochs={epochs}"

@@ -116,7 +116,7 @@ class MarginModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = checkpoint["curves"]
 
-    def configure_optimizers(self) -> Any:
+    def new_optimizer(self) -> Optimizer:
         optimizer = self._optimizer(
             [
                 {"params": list(self.backbone.parameters())},
@@ -125,6 +125,10 @@ class MarginModule(pl.LightningModule):
             ]
         )
         optimizer.param_groups[1]["lr"] *= self._header_lr
+        return optimizer
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.new_optimizer()
         self._total_steps = int(self.trainer.estimated_stepping_batches)
         schedule = self._schedule(optimizer, self._total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def _job(cfg: DictConfig, folder: Path) -> float:
     with status.own_output(folder, reporter.job):
         try:
             reporter.begin()
-            score = run(cfg, folder, sweep=sweep, report=reporter.epoch)
+            score = run(cfg, folder, sweep=sweep, reporter=reporter)
             (folder / status.TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
             reporter.end("finished", score=score)
             return score
@@ -151,6 +151,7 @@ def _job(cfg: DictConfig, folder: Path) -> float:
         except Exception as error:
             (folder / status.TRACEBACK).write_text(traceback.format_exc())
             traceback.print_exc()  # into the job's log
+            record = building.blank_record(cfg)  # again: its margin may have been matched meanwhile
             record.status, record.error = "failed", sentence(error)
             record.write(folder)
             reporter.end("failed", error=record.error)
@@ -164,11 +165,11 @@ def run(
     folder: Path,
     *,
     sweep: Path | None = None,
-    report: Callable[[int, int], None] | None = None,
+    reporter: status.Reporter | None = None,
 ) -> float:
     """One run: its result lands in `folder`; returns the validation accuracy.
 
-    `report` is told each epoch that ended and how many there are.
+    `reporter` is told the run's name and each epoch that ended.
     """
     started = time.perf_counter()
     try:
@@ -179,6 +180,8 @@ def run(
             if tracker:
                 tracker.fail(sentence(error))
         raise
+    if reporter is not None:
+        reporter.job.name = record.name  # with the margin that gap_deg came to
     from arcmargin import training
 
     tracker = building.tracker(cfg, record, folder, sweep)
@@ -195,7 +198,7 @@ def run(
             verification_pairs=building.pair_count(cfg),
             logger=tracker,
             watch=tracker.watch if tracker else None,
-            report=report,
+            report=reporter.epoch if reporter else None,
             resume=jobs.checkpoint(cfg.resume, folder),
         )
         record.metrics = {**outcome.metrics, "gap_predicted_deg": results.predicted_gap(record)}

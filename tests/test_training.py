@@ -127,6 +127,8 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
     larger.header.register_buffer("more", torch.zeros(1))
     smaller = described(0.5)
     smaller.header = torch.nn.Module()
+    adam = described(0.5)
+    adam._optimizer = torch.optim.Adam
     torch.save({"state_dict": {}}, tmp_path / "not_ours.ckpt")
     for path, model, epochs, match in (
         (
@@ -138,6 +140,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
         (last, larger, 3, r"has no header.more \(1,\), which is needed here"),
         (last, smaller, 3, "has header.weight, which is of another network"),
         (last, described(0.4), 3, "was trained on other images; go on with the settings"),
+        (last, adam, 3, "was trained by another optimizer, one without amsgrad; go on with"),
         (last, described(0.5), 1, "has 2 epochs behind it, more than epochs=1"),
         (tmp_path / "not_ours.ckpt", module(data), 3, "is not one of our checkpoints"),
     ):
