@@ -100,7 +100,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         swept = watch.end()
-        workers.dismiss()
+        workers.dismiss(at_once=config.logger is None)  # W&B has something to tidy up
         if swept is None or not swept.sweep.is_dir():
             return
         reported = True

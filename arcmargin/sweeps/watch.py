@@ -1,5 +1,6 @@
 """Follows a sweep from its main process: a status line in a terminal, plain lines everywhere else."""
 
+import importlib
 import logging
 import os
 import shutil
@@ -126,6 +127,8 @@ class Watch:
                     self._say(f"warning: {warning}")
             if job.state in ("finished", "failed"):
                 self._tell(job, now)
+            if job.state == "finished":  # there will be a report: what it needs is loaded meanwhile
+                importlib.import_module("arcmargin.report.write")
 
     def _tell(self, job: Job, now: float) -> None:
         line = self.overview.ended(job)

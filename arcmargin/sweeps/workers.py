@@ -41,7 +41,8 @@ def _wake(settings: Mapping[str, Any], count: int, wandb: bool) -> None:
 
 
 def dismiss(*, at_once: bool = False) -> None:
-    """No more jobs come. A worker takes a second to end: during the report, unless `at_once`."""
+    """No more jobs come. A worker takes two seconds to end, during the report and after it, unless
+    `at_once`."""
     global _used
     if _used:
         from joblib.externals.loky import get_reusable_executor
