@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import json
+import math
 import os
 import pty
 import re
@@ -125,6 +126,14 @@ def test_a_failing_job_is_recorded_and_the_others_go_on(tmp_path):
     assert "m2 must be >= 0, got -1" in by_status["failed"].error
     assert "m2 must be >= 0, got -1" in done.stderr and "sweep=try" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_failed_job_is_recorded_with_its_matched_margin(tmp_path):
+    diverging = ["gap_deg=20", "optimizer.lr=1e30", "trainer.gradient_clip_val=null"]
+    done = arcmargin("--multirun", *diverging, "seed=0", "sweep=try", *QUICK, cwd=tmp_path)
+    (record,) = find_records(tmp_path / "outputs" / "sweeps" / "try").records
+    assert done.returncode == 1 and record.status == "failed"
+    assert math.degrees(record.m2) == pytest.approx(20) and record.name in done.stderr
 
 
 def test_a_sweep_does_not_keep_the_images_of_its_jobs(tmp_path):

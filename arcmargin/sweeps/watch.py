@@ -128,7 +128,8 @@ class Watch:
             if job.state in ("finished", "failed"):
                 self._tell(job, now)
             if job.state == "finished":  # there will be a report: what it needs is loaded meanwhile
-                importlib.import_module("arcmargin.report.write")
+                with suppress(Exception):  # it will say so itself
+                    importlib.import_module("arcmargin.report.write")
 
     def _tell(self, job: Job, now: float) -> None:
         line = self.overview.ended(job)

@@ -6,6 +6,7 @@ to length one. Comparisons take the cosine.
 
 import argparse
 import contextlib
+import importlib
 import io
 import logging
 import warnings
@@ -59,7 +60,8 @@ def _torch(trained: Trained, out: Path) -> float:
 def _onnx(trained: Trained, out: Path) -> float:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  # the exporter needs it: asked for before it fails
+
+        importlib.import_module("onnxscript")  # the exporter needs it: asked for before it fails
     except ImportError as error:
         raise UserError(
             "--format onnx needs more packages: pip install 'arcmargin[onnx]'"
