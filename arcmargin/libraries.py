@@ -22,7 +22,9 @@ def load(*, wandb: bool) -> None:
     try:
         if wandb:
             importlib.import_module("arcmargin.tracking.start").prepare()
-        importlib.import_module("arcmargin.tracking.tracker" if wandb else "arcmargin.training")
+        importlib.import_module(
+            "arcmargin.tracking.tracker" if wandb else "arcmargin.training.train"
+        )
     finally:
         gc.enable()
     gc.freeze()

@@ -24,11 +24,15 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import building, libraries, results, schema
-from arcmargin.arguments import expanded
-from arcmargin.mistakes import sentence, users_mistake
-from arcmargin.sweeps import ending, interrupts, jobs, status, watch, workers
+from arcmargin import libraries
+from arcmargin.job import build as building
+from arcmargin.job import results, schema
+from arcmargin.job.user_errors import sentence, users_mistake
+from arcmargin.sweeps import interrupts, jobs, watch, workers
+from arcmargin.sweeps import state as status
+from arcmargin.sweeps import summary as ending
 from arcmargin.sweeps.callback import check_on_error, run_folder
+from arcmargin.sweeps.command_line import expanded
 
 log = logging.getLogger("arcmargin")
 
@@ -182,7 +186,7 @@ def run(
         raise
     if reporter is not None:
         reporter.job.name = record.name  # with the margin that gap_deg came to
-    from arcmargin import training
+    from arcmargin.training import train as training
 
     tracker = building.tracker(cfg, record, folder, sweep)
     try:

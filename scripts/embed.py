@@ -2,7 +2,7 @@
 
 import sys
 
-from arcmargin.use.embed import main
+from arcmargin.inference.embed import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from arcmargin.use.export import main
+from arcmargin.inference.export import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from arcmargin.use.verify import main
+from arcmargin.inference.verify import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from arcmargin import geometry
 from arcmargin.margins import matched_margins
+from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Record, Snapshots
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")

@@ -138,7 +138,7 @@ def test_a_failed_job_is_recorded_with_its_matched_margin(tmp_path):
 
 def test_a_sweep_does_not_keep_the_images_of_its_jobs(tmp_path):
     code = (
-        "import gc, sys, arcmargin.run as run; from arcmargin.data import ImageData\n"
+        "import gc, sys, arcmargin.run as run; from arcmargin.data.image_data import ImageData\n"
         "sys.argv[1:] = ['--multirun', 'seed=0,1,2', '+debug=fast', 'logger=none', 'threads=1']\n"
         "run.main()\n"
         "print(sum(isinstance(thing, ImageData) for thing in gc.get_objects()), 'kept')"

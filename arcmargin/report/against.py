@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arcmargin.metrics.table import PREDICTED, number
 from arcmargin.report.configurations import (
     NEUTRAL,
     Configuration,
@@ -14,7 +15,6 @@ from arcmargin.report.configurations import (
     without_margin,
 )
 from arcmargin.report.labels import varying, words
-from arcmargin.report.metrics import PREDICTED, number
 
 TITLES = {
     PREDICTED: ("predicted gap", "°"),

@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from arcmargin.metrics.table import number
 from arcmargin.record import Record
-from arcmargin.report.metrics import number
 
 MARGINS = ("m1", "m2", "m3", "s")
 MARGINS_AND_GAP = (*MARGINS, "gap_deg")  # gap_deg: the override that sets matched margins

@@ -14,9 +14,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Wedge
 from matplotlib.ticker import NullLocator
 
-from arcmargin import geometry
+from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings
-from arcmargin.report.marks import FAINT, GAP, INK, OVERLAP, OWN, WRONG, class_colours, labelled
+from arcmargin.report.style import FAINT, GAP, INK, OVERLAP, OWN, WRONG, class_colours, labelled
 
 BINS = 1440  # around the circle: a quarter of a degree each
 MOST_POINTS = 3000  # in a scatter; a bounded sample, the same points every time

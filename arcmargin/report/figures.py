@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from arcmargin.record import Embeddings, Record, write_whole
 from arcmargin.report import drawing
-from arcmargin.report.marks import FAINT, INK, legend, legend_inches, marks
+from arcmargin.report.style import FAINT, INK, legend, legend_inches, marks
 
 DPI = 200
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "color": INK}

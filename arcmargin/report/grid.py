@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from arcmargin.record import Damaged, Embeddings, Record
 from arcmargin.report import drawing
 from arcmargin.report.figures import CENTRED, draw, result, say
-from arcmargin.report.marks import INK, angle_marks, legend, legend_inches, marks
+from arcmargin.report.style import INK, angle_marks, legend, legend_inches, marks
 
 WIDTH = 9.0  # inches of a whole grid: shown 900 pixels wide, 8 points are 11 pixels
 TALLEST = 11.0  # inches of all pictures of a column together, while they stay readable

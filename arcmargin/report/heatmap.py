@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from arcmargin.report.configurations import Configuration
-from arcmargin.report.marks import INK
+from arcmargin.report.style import INK
 
 WIDTH, ROW = 9.0, 2.9  # inches
 MOST_ROWS = 4  # on a page

@@ -19,8 +19,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from arcmargin import geometry
 from arcmargin.errors import UserError
+from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Record, Snapshots, write_whole
 from arcmargin.report.drawing import class_colours
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from arcmargin.metrics.table import number
 from arcmargin.report.configurations import MARGINS_AND_GAP, NEUTRAL, Configuration
-from arcmargin.report.metrics import number
 
 NOTHING = "–"
 UNITS = {"m2": "rad", "gap_deg": "°"}

@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 import numpy as np
 
+from arcmargin.metrics.table import metric, metric_names, number
 from arcmargin.record import Found, Record
 from arcmargin.report.against import contexts
 from arcmargin.report.configurations import MARGINS, Configuration, rank, setting
 from arcmargin.report.labels import UNITS, labels, varying
-from arcmargin.report.metrics import metric, metric_names, number
 from arcmargin.report.paper import telling_metrics
 from arcmargin.report.statistics import MOST_PAIRWISE, Difference, caveat
 from arcmargin.report.tables import last_line

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.table import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
 from arcmargin.report.labels import NOTHING, text
-from arcmargin.report.metrics import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
 from arcmargin.report.statistics import Difference, caveat, half_width
 
 Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv

@@ -13,7 +13,7 @@ from matplotlib.ticker import NullLocator
 from arcmargin.record import Record
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.labels import labels
-from arcmargin.report.marks import COLOURS, FAINT, INK
+from arcmargin.report.style import COLOURS, FAINT, INK
 
 WIDTH, PANEL = 9.0, 4.3  # inches; a panel with its legend beside it
 MOST_LINES = 20  # in one panel

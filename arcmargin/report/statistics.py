@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from arcmargin.metrics.table import PREDICTED
 from arcmargin.report.configurations import Configuration, baselines
-from arcmargin.report.metrics import PREDICTED
 
 ALPHA = 0.05
 MOST_PAIRWISE = 20  # configurations: 190 pairs; with more, only those with the baseline

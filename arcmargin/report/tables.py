@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arcmargin.metrics.table import metric_names, number
 from arcmargin.record import Record, write_whole
 from arcmargin.report.configurations import SETTINGS, Configuration, setting, varying_overrides
-from arcmargin.report.metrics import metric_names, number
 from arcmargin.report.statistics import Difference, interval
 
 DIFFERENCE = ["metric", "compared", "first", "second", "seeds", "difference", "difference_ci95"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.table import metric_names, number
 from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
 from arcmargin.report import heatmap, interactive, page, roc
 from arcmargin.report.configurations import (
@@ -22,7 +23,6 @@ from arcmargin.report.figures import save_pages
 from arcmargin.report.grid import grid
 from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
-from arcmargin.report.metrics import metric_names, number
 from arcmargin.report.paper import latex, markdown, noise_markdown
 from arcmargin.report.statistics import Difference, against_baseline, pairwise
 from arcmargin.report.tables import (

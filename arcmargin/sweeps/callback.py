@@ -18,7 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.record import find_records
-from arcmargin.sweeps import ending, launching, status, watch, workers
+from arcmargin.sweeps import launcher as launching
+from arcmargin.sweeps import state as status
+from arcmargin.sweeps import summary as ending
+from arcmargin.sweeps import watch, workers
 from arcmargin.sweeps.overview import Overview
 from arcmargin.tracking import mode as wandb_mode
 

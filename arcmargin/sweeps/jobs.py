@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from arcmargin.errors import UserError
+from arcmargin.job.results import short
 from arcmargin.record import RECORD_FILE, Damaged, Record
-from arcmargin.results import short
 
 try:
     import fcntl

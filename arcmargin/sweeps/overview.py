@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from arcmargin.sweeps.status import Job
+from arcmargin.sweeps.state import Job
 
 _BAR = 12  # characters
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from arcmargin.sweeps import status
+from arcmargin.sweeps import state as status
 from arcmargin.sweeps.overview import Overview
-from arcmargin.sweeps.status import Job
+from arcmargin.sweeps.state import Job
 
 TRACEBACKS = "ARCMARGIN_TRACEBACKS"  # 1: also a user's mistake comes with its traceback
 _SECONDS_BETWEEN = 0.5

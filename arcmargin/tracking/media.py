@@ -14,8 +14,8 @@ from PIL import Image
 
 from arcmargin.record import Embeddings, Record, Snapshots
 from arcmargin.report import drawing, figures, roc
-from arcmargin.report.marks import angle_marks, class_colours
-from arcmargin.training import Outcome
+from arcmargin.report.style import angle_marks, class_colours
+from arcmargin.training.train import Outcome
 
 MOST_POINTS = 3000  # of the plot to turn
 MOST_CLASSES = 200  # of a confusion matrix: its table has as many rows as it has cells

@@ -11,13 +11,13 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
-from arcmargin import geometry
+from arcmargin.job.results import predicted_gap, short
+from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Record
-from arcmargin.results import predicted_gap, short
 from arcmargin.tracking import media
 from arcmargin.tracking import mode as wandb_mode
 from arcmargin.tracking.start import begin, without_key
-from arcmargin.training import Outcome
+from arcmargin.training.train import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -27,10 +27,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from arcmargin import libraries, results, run
-from arcmargin.data import Batches, ImageData, Split
-from arcmargin.module import MarginModule
-from arcmargin.training import train
+from arcmargin import libraries, run
+from arcmargin.data.image_data import Batches, ImageData, Split
+from arcmargin.job import results
+from arcmargin.training.module import MarginModule
+from arcmargin.training.train import train
 from benchmarks import mnist_like
 from benchmarks.rows import in_turns, ratios, row
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from arcmargin.data import ImageData, RawImages, build
+from arcmargin.data.image_data import ImageData, RawImages, build
 
 CLASSES = [str(digit) for digit in range(10)]
 

@@ -1,0 +1,120 @@
+"""A folder of one's own images, one sub-folder a class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from arcmargin.data.classes import Unseen, kept_classes, unseen_classes
+from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
+from arcmargin.errors import UserError
+from arcmargin.data.image_files import check_format, list_images, read_images
+
+EXPECTED = "expected a folder with one sub-folder of images for each class"
+
+
+class _Listing(NamedTuple):
+    files: list[Path]
+    labels: list[int]
+    names: list[str]
+
+
+def image_folder(
+    *,
+    path: str,
+    image_size: int,
+    channels: int,
+    classes: int | Sequence[int] | None,
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    unseen: Unseen = None,
+    test_path: str | None = None,
+    unseen_path: str | None = None,
+    on_bad_image: str = "stop",
+) -> ImageData:
+    """Any directory of images, one sub-folder a class, resized to one size and channel count.
+
+    `test_path` holds other images of the same classes, `unseen_path` images of other classes.
+    """
+    check_format(image_size, channels, on_bad_image)
+    if unseen is not None and unseen_path is not None:
+        raise UserError("dataset.unseen and dataset.unseen_path exclude each other; drop one")
+    listed = _list(path, "path")
+    # All folders are looked at before the first image is read.
+    test = _list(test_path, "test_path", listed.names) if test_path else None
+    other = _list(unseen_path, "unseen_path") if unseen_path else None
+    if other and (known := sorted(set(other.names) & set(listed.names))):
+        raise UserError(
+            f"dataset.unseen_path '{unseen_path}' holds the class '{known[0]}', which is trained on "
+            f"in '{path}'; take it out of one of them"
+        )
+    if len(listed.names) < 2:
+        raise UserError(
+            f"dataset.path '{path}' holds only the class '{listed.names[0]}'; a margin needs at least "
+            "two classes"
+        )
+    unseen_classes(unseen, kept_classes(classes, listed.names), listed.names)  # do they exist?
+
+    def read(listing: _Listing, key: str) -> RawImages:
+        shape = (channels, image_size, image_size)
+        images = read_images(listing.files, shape, what=key, on_bad_image=on_bad_image)
+        labels = np.asarray(listing.labels, dtype=np.int64)
+        return RawImages(images.pixels, labels)[np.flatnonzero(images.readable)]
+
+    data = build(
+        Path(path).resolve().name,
+        listed.names,
+        read(listed, path),
+        read(test, str(test_path)) if test else None,
+        classes=classes,
+        unseen=unseen,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+    )
+    _check_every_class(data, val_fraction > 0, test is None)
+    return add_unseen(data, read(other, str(unseen_path)), other.names) if other else data
+
+
+def _list(path: str, key: str, among: Sequence[str] | None = None) -> _Listing:
+    """The images below `path` by class; numbered as in `among` if that is given."""
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"dataset.{key} '{root}' is not a folder; {EXPECTED}")
+    folders = sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+    by_class = {folder.name: list_images(folder) for folder in folders}
+    if not any(by_class.values()):
+        raise UserError(f"dataset.{key} '{root}' holds no images in sub-folders; {EXPECTED}")
+    empty = [name for name, files in by_class.items() if not files]
+    if empty:
+        raise UserError(
+            f"the class folder '{root / empty[0]}' holds no images; put some in or remove it"
+        )
+    names = list(by_class) if among is None else list(among)
+    new = [name for name in by_class if name not in names]
+    if new:
+        raise UserError(
+            f"dataset.{key} '{root}' holds the class '{new[0]}', which dataset.path has not; images of "
+            "classes that are not trained on belong into dataset.unseen_path"
+        )
+    files = [file for members in by_class.values() for file in members]
+    labels = [names.index(name) for name, members in by_class.items() for _ in members]
+    return _Listing(files, labels, names)
+
+
+def _check_every_class(data: ImageData, validated: bool, test_is_cut: bool) -> None:
+    """A class of too few images is missing from a split: its accuracy would be nobody's."""
+    cut = [data.train, data.val, *([data.test] if test_is_cut else [])]
+    count = torch.cat([split.labels for split in cut]).bincount(minlength=data.num_classes)
+    uses = ["training", *(["validation"] if validated else []), *(["test"] if test_is_cut else [])]
+    small = [c for c in range(data.num_classes) if count[c] < len(uses)]
+    if small:
+        others = f" (and {len(small) - 1} more classes have too few)" if len(small) > 1 else ""
+        raise UserError(
+            f"the class '{data.class_names[small[0]]}' has {count[small[0]]} image(s){others}; at "
+            f"least {len(uses)} are needed, one each for {', '.join(uses)}; take it out, or hold it "
+            "out of training with dataset.unseen"
+        )

@@ -1,0 +1,86 @@
+"""Labeled Faces in the Wild (Huang et al. 2007, UMass TR 07-49), from the files torchvision expects."""
+
+from pathlib import Path
+
+import numpy as np
+
+from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
+from arcmargin.errors import UserError
+from arcmargin.data.image_files import check_format, list_images, read_images
+from arcmargin.data.pair_lists import PairList, of_files
+
+
+def lfw(
+    *,
+    data_dir: str,
+    split: str,
+    image_set: str,
+    image_size: int,
+    channels: int,
+    min_images: int,
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    on_bad_image: str = "stop",
+) -> ImageData:
+    """Verification on the pairs of a split, trained on the people who are in none of these pairs and
+    have at least `min_images` images."""
+    check_format(image_size, channels, on_bad_image)
+    if min_images < 3:
+        raise UserError(
+            f"dataset.min_images must be at least 3 (training, validation, test), got {min_images}"
+        )
+    listed = lfw_pairs(data_dir, split, image_set)
+    files = [Path(str(file)) for file in listed.images]
+    compared = {file.parent.name for file in files}
+    people = {
+        person.name: images
+        for person in sorted(files[0].parent.parent.iterdir())
+        if person.is_dir()
+        and person.name not in compared
+        and len(images := list_images(person)) >= min_images
+    }
+    if len(people) < 2:
+        raise UserError(
+            f"only {len(people)} people of LFW have {min_images} images and are in no pair of the "
+            f"split '{split}'; lower dataset.min_images or use dataset.split=test"
+        )
+    shape = (channels, image_size, image_size)
+    training = [file for images in people.values() for file in images]
+    labels = np.repeat(np.arange(len(people)), [len(images) for images in people.values()])
+    read = read_images(training, shape, what="LFW people", on_bad_image=on_bad_image)
+    data = build(
+        "lfw",
+        list(people),
+        RawImages(read.pixels, labels)[np.flatnonzero(read.readable)],
+        classes=None,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+    )
+    faces = read_images(files, shape, what="LFW pairs", on_bad_image=on_bad_image)
+    names = sorted(compared)
+    persons = np.array([names.index(file.parent.name) for file in files])
+    persons[~faces.readable] = -1
+    pairs = listed.among(faces.readable).labelled()
+    return add_unseen(data, RawImages(faces.pixels, persons), names, pairs)
+
+
+def lfw_pairs(data_dir: str, split: str = "10fold", image_set: str = "deepfunneled") -> PairList:
+    """The pairs of LFW's protocol: 6,000 in ten folds, or those of its development sets."""
+    from torchvision.datasets import LFWPairs
+
+    try:
+        made = LFWPairs(data_dir, split=split, image_set=image_set)
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split("You can")[0].split())
+        raise UserError(
+            f"could not find LFW in '{data_dir}/lfw-py' ({reason}); its archive (lfw-{image_set}.tgz, "
+            "unpacked beside it) and pairs.txt, pairsDevTest.txt have to be put there by hand"
+        ) from error
+    pairs = [(Path(first), Path(second)) for first, second in made.data]
+    same = np.array(made.targets, dtype=bool)
+    number = 10 if split == "10fold" else 1
+    # Each fold lists its genuine pairs, then as many impostor pairs.
+    folds = np.arange(len(pairs)) * number // len(pairs) if number > 1 else None
+    return of_files(pairs, same, folds, "LFW")

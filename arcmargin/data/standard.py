@@ -1,0 +1,133 @@
+"""Data sets with a name: scikit-learn's digits and torchvision's."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+
+from arcmargin.data.classes import Unseen
+from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
+from arcmargin.errors import UserError
+from arcmargin.data.image_files import check_format, read_images
+
+Classes = int | Sequence[int] | None
+
+
+def digits(
+    *,
+    classes: Classes,
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    unseen: Unseen = None,
+) -> ImageData:
+    """The 1,797 handwritten digits of 8×8 pixels that ship inside scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # 17 grey levels
+    return build(
+        "digits",
+        [str(label) for label in bunch.target_names],
+        RawImages(pixels, bunch.target.astype(np.int64)),
+        classes=classes,
+        unseen=unseen,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+    )
+
+
+def torchvision_images(
+    *,
+    name: str,
+    data_dir: str,
+    classes: Classes,
+    split_seed: int,
+    val_fraction: float,
+    unseen: Unseen = None,
+) -> ImageData:
+    """One of torchvision's data sets with an official test split; downloaded when it is missing."""
+    import torchvision
+
+    def official(train: bool) -> tuple[RawImages, list[str]]:
+        make = getattr(torchvision.datasets, name)
+        source = _found(name, data_dir, lambda: make(data_dir, train=train, download=True))
+        pixels = np.asarray(source.data, dtype=np.uint8)
+        pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+        class_names = [name.split(" - ")[0] for name in source.classes]  # MNIST's are "0 - zero"
+        return RawImages(pixels, np.asarray(source.targets, dtype=np.int64)), class_names
+
+    train, class_names = official(train=True)
+    test, _ = official(train=False)
+    return build(
+        name.lower(),
+        class_names,
+        train,
+        test,
+        classes=classes,
+        unseen=unseen,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+    )
+
+
+def omniglot(
+    *,
+    data_dir: str,
+    image_size: int,
+    classes: Classes,
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    unseen: Unseen | str = "evaluation",
+) -> ImageData:
+    """Omniglot: handwritten characters, 20 images each. Trained on those of the background alphabets;
+    unless some of these are asked for, the unseen ones are all of the evaluation alphabets."""
+    from torchvision.datasets import Omniglot
+
+    check_format(image_size, 1, "stop")
+    if isinstance(unseen, str) and unseen != "evaluation":
+        raise UserError(
+            f"dataset.unseen must be 'evaluation' or some of the background characters, got '{unseen}'"
+        )
+
+    def read(background: bool) -> tuple[RawImages, list[str]]:
+        made = _found(
+            "Omniglot", data_dir, lambda: Omniglot(data_dir, background=background, download=True)
+        )
+        root = Path(made.target_folder)
+        found = made._characters  # alphabet/character, in no certain order
+        names = sorted(found)
+        files = sorted(root / found[label] / file for file, label in made._flat_character_images)
+        labels = np.array([names.index(str(file.parent.relative_to(root))) for file in files])
+        what = f"Omniglot {'background' if background else 'evaluation'}"
+        pixels = read_images(files, (1, image_size, image_size), what=what).pixels
+        return RawImages(255 - pixels, labels), names  # ink on black, as in MNIST
+
+    images, names = read(background=True)
+    data = build(
+        "omniglot",
+        names,
+        images,
+        classes=classes,
+        unseen=None if isinstance(unseen, str) else unseen,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+    )
+    return add_unseen(data, *read(background=False)) if unseen == "evaluation" else data
+
+
+def _found(name: str, data_dir: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except (RuntimeError, URLError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"could not find {name} in '{data_dir}' nor download it there ({reason}); set data_dir "
+            "or ARCMARGIN_DATA_DIR to a folder that holds it, or use dataset=digits, which needs "
+            "no download"
+        ) from error

@@ -1,0 +1,158 @@
+"""A trained backbone from a checkpoint, with the way in which its images are prepared."""
+
+import importlib
+import logging
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from arcmargin.backbones import BUILDERS
+from arcmargin.backbones.weights import check_fit, read_file
+from arcmargin.data.image_files import Encoded, Images, read_images
+from arcmargin.data.progress import counted
+from arcmargin.errors import UserError
+from arcmargin.record import RECORD_FILE, Record
+
+PREFIX = "backbone."
+BATCH = 256
+
+
+class Prepared(nn.Module):
+    """Pixels between 0 and 1, RGB or grey, to embeddings."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        return self.backbone((images - self.mean) / self.std)
+
+
+class Trained(NamedTuple):
+    model: Prepared  # in evaluation mode
+    image_shape: tuple[int, int, int]
+    record: Record | None  # of the run, where it tells of this checkpoint
+
+    @torch.no_grad()
+    def embed(self, pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n d"]:
+        device = self.model.mean.device
+        starts = range(0, len(pixels), BATCH)
+        parts = []
+        for start in counted(starts, len(starts), f"embedding batches of {BATCH}"):
+            part = torch.from_numpy(pixels[start : start + BATCH]).to(device).movedim(-1, 1)
+            parts.append(self.model(part.float() / 255).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def read(self, images: Sequence[Encoded], what: str, on_bad_image: str = "stop") -> Images:
+        shape, option = self.image_shape, "--on-bad-image skip"
+        return read_images(images, shape, what=what, on_bad_image=on_bad_image, option=option)
+
+
+def load(path: str, *, trust: str | None = None) -> Trained:
+    """`path`: a run folder or a .ckpt file. `trust`: the builder of a backbone of one's own, which the
+    checkpoint may name; no other code of others is imported."""
+    place = Path(path)
+    if place.is_dir():
+        folder = place
+        record = Record.read(folder) if (folder / RECORD_FILE).exists() else None
+        name = record.extra.get("checkpoint", "last.ckpt") if record else "last.ckpt"
+        place = folder / "checkpoints" / str(name)
+        if not place.is_file():
+            raise UserError(f"'{path}' holds no {place.relative_to(folder)}; expected a run folder")
+    else:
+        record = _record_of(place)
+    content = read_file(place)
+    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
+        raise UserError(f"'{place}' is not one of our checkpoints: it has no state_dict")
+    how = content.get("arcmargin")
+    if not isinstance(how, Mapping):
+        raise UserError(
+            f"'{place}' does not say how its backbone is built: another program or an older version "
+            "wrote it; train again, or take its weights with backbone.weights"
+        )
+    backbone, shape, mean, std = _rebuilt(how, str(place), trust)
+    found = {str(key): value for key, value in content["state_dict"].items()}
+    found = {k.removeprefix(PREFIX): v for k, v in found.items() if k.startswith(PREFIX)}
+    check_fit(backbone, found, str(place), "the checkpoint")
+    backbone.load_state_dict({key: found[key] for key in backbone.state_dict()})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Trained(Prepared(backbone, mean, std).to(device).eval(), shape, record)
+
+
+def _record_of(checkpoint: Path) -> Record | None:
+    """The run's record if these are the weights that it tells of."""
+    folder = checkpoint.parent.parent
+    record = Record.read(folder) if (folder / RECORD_FILE).exists() else None
+    return record if record and record.extra.get("checkpoint") == checkpoint.name else None
+
+
+def _rebuilt(
+    how: Mapping[str, Any], path: str, trust: str | None
+) -> tuple[nn.Module, tuple[int, int, int], list[float], list[float]]:
+    try:
+        settings = dict(how["backbone"])
+        build = _builder(str(settings.pop("_target_")), trust)
+        channels, height, width = (int(n) for n in how["image_shape"])
+        mean, std = ([float(v) for v in how[key]] for key in ("mean", "std"))
+        shape = (channels, height, width)
+        backbone = build(image_shape=shape, embedding_dim=int(how["embedding_dim"]), **settings)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"'{path}' describes a backbone that cannot be built here ({error}); another version may "
+            "have written it"
+        ) from error
+    return backbone, shape, mean, std
+
+
+def _builder(target: str, trust: str | None) -> Callable[..., nn.Module]:
+    """A checkpoint must not choose which code runs."""
+    package, _, name = target.rpartition(".")
+    if package == "arcmargin.backbones" and name in BUILDERS:
+        return BUILDERS[name]
+    if target != trust:
+        raise UserError(
+            f"the checkpoint's backbone is '{target}', which is not one of arcmargin's; if it is yours, "
+            f"say --trust {target}"
+        )
+    try:
+        build: Callable[..., nn.Module] = getattr(importlib.import_module(package), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"cannot import the backbone '{target}': {error}") from error
+    return build
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What every script that uses a run asks for."""
+    parser.add_argument("run", metavar="RUN", help="a run folder, or a .ckpt file in it")
+    parser.add_argument("--trust", metavar="NAME", help="a backbone of your own: package.function")
+
+
+def command_line(work: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
+    """The exit code: 2 and one sentence for a mistake of the user's."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        try:
+            work(argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130
+        return 0
+
+    return main

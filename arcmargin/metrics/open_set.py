@@ -1,0 +1,233 @@
+"""All open-set figures of one set of embeddings: by name, with intervals and what must be said."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from arcmargin.metrics import bootstrap, verification
+from arcmargin.metrics import score_counts as tally
+from arcmargin.metrics.bootstrap import Interval, Resampling
+from arcmargin.metrics.identification import (
+    DRAWS,
+    FPIRS,
+    Identification,
+    Searches,
+    identify,
+    mean_over_images,
+)
+from arcmargin.metrics.pair_counts import image_replicates, tallies
+from arcmargin.metrics.pairs import Pairs, folds, sampled
+from arcmargin.metrics.retrieval import retrieve, standard_errors
+from arcmargin.metrics.score_counts import Tally
+from arcmargin.metrics.similarity import unit_rows
+
+# Errors that a rate should rest on: Doddington et al. 2000, Speech Communication 31.
+RULE_OF_30 = 30
+
+
+class Evaluation(NamedTuple):
+    metrics: dict[str, float | None]  # None: not measurable on these images
+    intervals: dict[str, Interval]  # 95 %, by the bootstrap
+    roc: dict[str, list[float | None]]  # far and tar, on the same grid for every run
+    thresholds: dict[str, float]  # cosines: of the best accuracy, and of each FAR
+    about: dict[str, Any]  # counts, and what was drawn again for the intervals
+    notes: list[str]
+
+
+def evaluate(
+    embeddings: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    pairs: Pairs | int | None = None,
+) -> Evaluation:
+    """Verification on all pairs, on so many random ones, or on the given ones; retrieval and
+    identification where the labels are known. A negative label is an unknown class."""
+    unit = unit_rows(embeddings)
+    known = np.flatnonzero(labels >= 0)
+    unit_known, labels_known = unit[known], labels[known]
+    result = Evaluation({}, {}, {}, {}, {"images": len(labels)}, [])
+    if isinstance(pairs, Pairs):
+        _verify_pairs(result, unit, pairs)
+    elif not len(known):
+        result.notes.append("no class is known and no pairs are given: nothing to verify")
+    else:
+        resampling = Resampling(labels_known)
+        if pairs is None:
+            _verify_all(result, unit_known, labels_known, resampling)
+        else:
+            _verify_sampled(result, unit_known, labels_known, pairs, resampling)
+    sizes = np.unique(labels_known, return_counts=True)[1]
+    if len(sizes) < 2 or sizes.max() < 2:
+        return result
+    result.about["classes"] = len(sizes)
+    if (sizes == 1).any():
+        result.notes.append(
+            f"{np.count_nonzero(sizes == 1)} of {len(sizes)} classes have one image: no genuine "
+            "pair, never a query, and no probe once enrolled"
+        )
+    resampling = Resampling(labels_known)
+    _retrieval(result, unit_known, labels_known, resampling)
+    _identification(result, identify(unit_known, labels_known), resampling)
+    return result
+
+
+def _retrieval(
+    result: Evaluation,
+    unit: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    resampling: Resampling,
+) -> None:
+    """With few classes an interval from the queries alone, the searched images as they are, would be
+    half as wide as it should be; with many, or too few images to halve, that is what there is."""
+    halved = not resampling.by_class and np.unique(labels, return_counts=True)[1].min() >= 4
+    errors = standard_errors(unit, labels) if halved else {}
+    for name, values in retrieve(unit, labels).items():
+        mean = float(np.nanmean(values))
+        result.metrics[f"retrieval_{name}"] = mean
+        result.intervals[f"retrieval_{name}"] = (
+            bootstrap.around(mean, errors[name]) if halved else resampling.mean(values)
+        )
+
+
+def _verify_all(
+    result: Evaluation,
+    unit: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    resampling: Resampling,
+) -> None:
+    counts = tally.of_embeddings(unit, labels)
+    fold = folds(labels)
+    parts = [
+        tally.of_embeddings(unit[fold == one], labels[fold == one]) for one in range(fold.max() + 1)
+    ]
+    replicates = partial(bootstrap.pair_replicates, unit, labels, resampling=resampling)
+    _verification(result, counts, parts, replicates, f"all pairs; {resampling.what} drawn again")
+
+
+def _verify_sampled(
+    result: Evaluation,
+    unit: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    count: int,
+    resampling: Resampling,
+) -> None:
+    pairs = sampled(labels, count)
+    counts, parts = tallies(unit, pairs)
+    replicates = partial(image_replicates, counts, unit, pairs, resampling=resampling)
+    how = f"{len(pairs.same):,} random pairs; {resampling.what} drawn again"
+    _verification(result, counts, parts, replicates, how)
+
+
+def _verify_pairs(result: Evaluation, unit: Float[np.ndarray, "n d"], pairs: Pairs) -> None:
+    """The pairs are what the protocol drew, so they are what is drawn again."""
+    if pairs.same.all() or not pairs.same.any():
+        result.notes.append("the pairs are all of one kind: nothing to verify")
+        return
+    counts, parts = tallies(unit, pairs)
+    replicates = partial(bootstrap.independent_replicates, counts)
+    _verification(result, counts, parts, replicates, "the given pairs; pairs drawn again")
+
+
+def _verification(
+    result: Evaluation,
+    counts: Tally,
+    parts: list[Tally],
+    replicates: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]],
+    how: str,
+) -> None:
+    genuine, impostor = int(counts.genuine.sum()), int(counts.impostor.sum())
+    result.about.update({"genuine_pairs": genuine, "impostor_pairs": impostor, "how": how})
+    if not genuine or not impostor:
+        kind = "genuine" if not genuine else "impostor"
+        result.notes.append(f"there is no {kind} pair: nothing to verify")
+        return
+    measures: dict[str, Callable[[Tally], float]] = {
+        "auc": verification.auc,
+        "eer": verification.eer,
+        **_at_rates("tar_at_far", verification.FARS, impostor, "impostor pairs", result),
+    }
+    result.thresholds["best"] = verification.best_threshold(counts).value
+    for far in verification.FARS:
+        result.thresholds[f"far_{far:.0e}"] = verification.threshold_at_far(counts, far)
+    places = verification.cuts(counts)
+    intervals = bootstrap.intervals(measures, counts, replicates(places=places), places)
+    for name, measure in measures.items():
+        result.metrics[f"verification_{name}"] = measure(counts)
+        result.intervals[f"verification_{name}"] = intervals[name]
+    usable = [part for part in parts if part.genuine.any() and part.impostor.any()]
+    if len(usable) > 1:
+        accuracies = verification.cross_validated_accuracy(usable)
+        result.about["folds"] = len(usable)
+        result.metrics["verification_accuracy"] = float(accuracies.mean())
+        result.intervals["verification_accuracy"] = bootstrap.mean_of_folds(accuracies)
+    grid = verification.ROC_FARS
+    tar = verification.tar_at_far(counts, grid)
+    known = grid * impostor >= 1
+    result.roc["far"] = [float(f"{far:.4g}") for far in grid]
+    result.roc["tar"] = [round(float(t), 6) if k else None for t, k in zip(tar, known, strict=True)]
+
+
+def _at_rates(
+    name: str, rates: tuple[float, ...], impostors: int, what: str, result: Evaluation
+) -> dict[str, Callable[[Tally], float]]:
+    """TAR at those rates of false accepts that the impostors suffice for; a note on the others."""
+    measures: dict[str, Callable[[Tally], float]] = {}
+    prefix = "verification" if what == "impostor pairs" else "identification"
+    label = "FAR" if prefix == "verification" else "FPIR"
+    for rate in rates:
+        expected = rate * impostors
+        if expected < 1:
+            result.metrics[f"{prefix}_{name}_{rate:.0e}"] = None
+            result.notes.append(
+                f"{label} {rate:g} cannot be measured with {impostors:,} {what}: at least "
+                f"{round(1 / rate):,} are needed, {round(RULE_OF_30 / rate):,} for a steady figure"
+            )
+            continue
+        if expected < RULE_OF_30:
+            result.notes.append(
+                f"{label} {rate:g} rests on {expected:.0f} of {impostors:,} {what}; "
+                f"{round(RULE_OF_30 / rate):,} would make it steady"
+            )
+        measures[f"{name}_{rate:.0e}"] = partial(_tar, rate=rate)
+    return measures
+
+
+def _tar(counts: Tally, rate: float) -> float:
+    return float(verification.tar_at_far(counts, rate))
+
+
+def _identification(result: Evaluation, found: Identification, resampling: Resampling) -> None:
+    for k, hits in found.hits.items():
+        result.metrics[f"identification_rank_{k}"] = mean_over_images(hits, found.probed)
+        result.intervals[f"identification_rank_{k}"] = resampling.mean_of_trials(
+            hits.astype(float), found.probed
+        )
+    searches = found.searches
+    counts = tally.of_scores(searches.score, searches.mated)
+    impostors = int(np.unique(searches.image[~searches.mated]).size)
+    if not impostors or not searches.mated.any():
+        return
+    measures = _at_rates("fnir_at_fpir", FPIRS, impostors, "images that are not enrolled", result)
+    places = verification.cuts(counts)
+    replicates = _search_replicates(counts, searches, places, resampling)
+    intervals = bootstrap.intervals(measures, counts, replicates, places)
+    for name, measure in measures.items():
+        low, high = intervals[name]
+        result.metrics[f"identification_{name}"] = 1 - measure(counts)
+        result.intervals[f"identification_{name}"] = (1 - high, 1 - low)
+
+
+def _search_replicates(
+    counts: Tally, searches: Searches, places: Int[np.ndarray, "c"], resampling: Resampling
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Probes drawn again, and the draws of galleries."""
+    cell = np.searchsorted(places, np.searchsorted(-counts.scores, -searches.score))
+    code = searches.mated * len(places) + cell
+    unit = resampling.unit[searches.image]
+    for weights, times in resampling.draws_of(DRAWS):
+        for image, draw in zip(weights, times, strict=True):
+            found = np.bincount(code, image[unit] * draw[searches.draw], 2 * len(places))
+            impostor, genuine = np.cumsum(found.reshape(2, -1), axis=1)
+            yield genuine, impostor

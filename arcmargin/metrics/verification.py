@@ -1,0 +1,88 @@
+"""Do two images show the same class? From the counts of genuine and impostor pairs at each score.
+
+FAR: the share of impostor pairs accepted. TAR: the share of genuine pairs accepted. The ROC curve
+runs straight between neighbouring scores, as tied pairs have no order.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from arcmargin.metrics.score_counts import Tally, rates
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+ROC_FARS = np.logspace(-5, 0, 51)  # where curves are kept, 10 points a decade
+
+
+class Threshold(NamedTuple):
+    value: float  # accept a pair from this score on
+    accuracy: float  # the mean of TAR and 1 - FAR there
+
+
+def auc(tally: Tally) -> float:
+    """The probability that a genuine pair scores above an impostor pair; ties count half."""
+    far, tar = rates(tally.genuine, tally.impostor)
+    return float(np.sum(np.diff(far) * (tar[1:] + tar[:-1])) / 2)
+
+
+def eer(tally: Tally) -> float:
+    """The error rate at which FAR equals 1 - TAR, interpolated."""
+    far, tar = rates(tally.genuine, tally.impostor)
+    excess = far - (1 - tar)  # rises from -1 to 1
+    after = int(np.argmax(excess >= 0))
+    share = -excess[after - 1] / (excess[after] - excess[after - 1])
+    return float(far[after - 1] + share * (far[after] - far[after - 1]))
+
+
+def tar_at_far(tally: Tally, at: float | Float[np.ndarray, "f"]) -> Float[np.ndarray, "*f"]:
+    """The best TAR at these FARs, interpolated; a FAR of less than one impostor pair gives the TAR
+    without any."""
+    far, tar = rates(tally.genuine, tally.impostor)
+    return np.asarray(np.interp(at, far, tar))
+
+
+def threshold_at_far(tally: Tally, far: float) -> float:
+    """The lowest threshold that accepts at most this share of the impostor pairs."""
+    accepted, _ = rates(tally.genuine, tally.impostor)
+    within = int(np.searchsorted(accepted[1:], far, side="right"))
+    return float(tally.scores[within - 1]) if within else float(np.nextafter(tally.scores[0], 2))
+
+
+def best_threshold(tally: Tally) -> Threshold:
+    """Where the mean of TAR and 1 - FAR is highest: plain accuracy when both kinds of pairs are
+    equally many, as in LFW's lists. In the middle of all thresholds that are equally good."""
+    far, tar = rates(tally.genuine, tally.impostor)
+    accuracy = (tar[1:] + 1 - far[1:]) / 2
+    best = np.flatnonzero(accuracy == accuracy.max())
+    middle = int(best[len(best) // 2])
+    return Threshold(float(tally.scores[middle]), float(accuracy[middle]))
+
+
+def cross_validated_accuracy(folds: Sequence[Tally]) -> Float[np.ndarray, "f"]:
+    """LFW's protocol: each fold's accuracy at the threshold that is best on the other folds.
+
+    Huang et al. 2007, Labeled Faces in the Wild (UMass TR 07-49), view 2. The folds share scores.
+    """
+    genuine = sum(fold.genuine for fold in folds)
+    impostor = sum(fold.impostor for fold in folds)
+    accuracies = []
+    for fold in folds:
+        others = Tally(fold.scores, genuine - fold.genuine, impostor - fold.impostor)
+        threshold = best_threshold(others).value
+        accepted = fold.scores >= threshold
+        tar = fold.genuine[accepted].sum() / fold.genuine.sum()
+        far = fold.impostor[accepted].sum() / fold.impostor.sum()
+        accuracies.append((tar + 1 - far) / 2)
+    return np.array(accuracies)
+
+
+def cuts(tally: Tally, a_decade: int = 16) -> Int[np.ndarray, "c"]:
+    """Some hundred places among the scores that follow the whole ROC curve: evenly in the logarithm
+    of FAR and of 1 - TAR. The last is the end."""
+    far, tar = rates(tally.genuine, tally.impostor)
+    levels = np.logspace(-6, 0, 6 * a_decade + 1)
+    places = [np.searchsorted(far[1:], levels), np.searchsorted(tar[1:], 1 - levels)]
+    last = len(tally.scores) - 1
+    return np.unique(np.concatenate([*places, [last]]).clip(max=last))

@@ -1,0 +1,1 @@
+"""Training on plain objects: no configuration below this line."""

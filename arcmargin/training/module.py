@@ -1,0 +1,145 @@
+"""The LightningModule: a backbone, a header and the factories of an optimizer and a schedule."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from arcmargin.errors import UserError
+from arcmargin.headers import Header
+from arcmargin.metrics import geometry
+
+
+class TrainingDiverged(UserError):
+    """The loss is no longer a finite number."""
+
+
+class MarginModule(pl.LightningModule):
+    """Trains backbone and header together on the header's own loss.
+
+    `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
+    each checkpoint as it is: plain values that say how the backbone is built and images are prepared.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        header: Header,
+        *,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        augment: nn.Module | None = None,
+        header_lr: float = 1.0,
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if header_lr < 0:
+            raise UserError(f"header_lr must be 0 or more, got {header_lr}")
+        self.backbone = backbone
+        self.header = header
+        self.augment = augment or nn.Identity()
+        self.curves: dict[str, list[float | None]] = {"epoch": [], "train_loss": []}
+        self._geometry: dict[str, float | None] = {}
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._header_lr = header_lr
+        self.description = description
+        self._total_steps = 1
+        # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
+        self._loss_sum: Tensor | float = 0.0
+        self._batches = 0
+        self._validated: list[tuple[Tensor, Tensor, Tensor]] = []  # embedding, label, whether right
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        return self.backbone(images)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.header.set_progress(self.global_step / self._total_steps)
+
+    def training_step(
+        self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
+    ) -> Tensor:
+        images, labels = batch
+        loss = self.header.loss(self.backbone(self.augment(images)), labels)
+        self._loss_sum = self._loss_sum + loss.detach()
+        self._batches += 1
+        return loss
+
+    def validation_step(
+        self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
+    ) -> None:
+        images, labels = batch
+        embeddings = self.backbone(images)
+        right = self.header.logits(embeddings).argmax(dim=1) == labels
+        self._validated.append((embeddings.float(), labels, right))
+
+    def on_validation_epoch_end(self) -> None:
+        parts = zip(*self._validated, strict=True)
+        embeddings, labels, right = (torch.cat(part).cpu().numpy() for part in parts)
+        self._validated = []
+        self.log("val_accuracy", float(right.mean()), logger=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
+            self._geometry = geometry.measure(embeddings, labels)
+
+    def on_train_epoch_end(self) -> None:
+        loss = float(self._loss_sum) / self._batches
+        self._loss_sum, self._batches = 0.0, 0
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the training loss became {loss} in epoch {self.current_epoch + 1}; try a lower "
+                "optimizer.lr, a smaller margin or trainer.gradient_clip_val=1"
+            )
+        self.log("train_loss", loss, logger=False)
+        now = {
+            "epoch": self.current_epoch + 1,
+            "train_loss": loss,
+            "val_accuracy": float(self.trainer.callback_metrics["val_accuracy"]),
+            **{f"val_{name}": value for name, value in self._geometry.items()},
+        }
+        for name, value in now.items():
+            self.curves.setdefault(name, []).append(value)
+        if self.logger is not None:
+            self.logger.log_metrics({k: v for k, v in now.items() if v is not None})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curves"] = self.curves
+        checkpoint["arcmargin"] = self.description
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curves = checkpoint["curves"]
+
+    def new_optimizer(self) -> Optimizer:
+        optimizer = self._optimizer(
+            [
+                {"params": list(self.backbone.parameters())},
+                # A direction has no length that could decay.
+                {"params": list(self.header.parameters()), "weight_decay": 0.0},
+            ]
+        )
+        optimizer.param_groups[1]["lr"] *= self._header_lr
+        return optimizer
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.new_optimizer()
+        self._total_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self._schedule(optimizer, self._total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.no_grad()
+    def embed(
+        self, images: Float[Tensor, "n c h w"], *, batch_size: int = 1000
+    ) -> Float[Tensor, "n d"]:
+        """Embeddings in evaluation mode, a batch at a time, on the module's device."""
+        was_training = self.training
+        self.eval()
+        parts = [self.backbone(part.to(self.device)).float() for part in images.split(batch_size)]
+        self.train(was_training)
+        return torch.cat(parts)

@@ -1,0 +1,88 @@
+"""What the embeddings look like on the way: a sample of them at some of the epochs."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from arcmargin.data.image_data import ImageData
+from arcmargin.record import Embeddings, Snapshots
+
+THUMBNAIL_PIXELS = 2_000_000  # of all snapshot images together: keeps an HTML page small
+
+
+class SnapshotTaker(Callback):
+    """Embeds a bounded sample of test images through the epochs, for the replay of training.
+
+    At most `moments` + 1 times, at most `size` images: about a percent of a usual run's time.
+    `watch` is told the epoch, the embeddings and their accuracy each time.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        *,
+        size: int = 2000,
+        moments: int = 16,
+        watch: Callable[[int, Embeddings, float], None] | None = None,
+    ) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.index = torch.randperm(len(data.test), generator=generator)[:size].sort().values
+        self.data = data
+        self.moments = moments
+        self.watch = watch
+        self.epochs: list[int] = []
+        self.embeddings: list[torch.Tensor] = []
+        self.centres: list[torch.Tensor] = []
+        self.seconds = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.epochs:  # a resumed run has its beginning already
+            self._take(0, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, last = trainer.current_epoch + 1, trainer.max_epochs or 1
+        # Evenly spaced moments; the last epoch is always one of them.
+        if epoch * self.moments // last > (epoch - 1) * self.moments // last:
+            self._take(epoch, pl_module)
+
+    @torch.no_grad()
+    def _take(self, epoch: int, module: Any) -> None:
+        start = time.perf_counter()
+        split = self.data.test
+        index = self.index.to(split.labels.device)
+        embedded = module.embed(split.images[index])
+        self.epochs.append(epoch)
+        self.embeddings.append(embedded.cpu())
+        self.centres.append(module.header.directions.detach().float().cpu())
+        if self.watch is not None:
+            labels = split.labels[index].to(embedded.device)
+            right = module.header.logits(embedded).argmax(1) == labels
+            taken = self.embeddings[-1].numpy(), labels.cpu().numpy(), self.centres[-1].numpy()
+            self.watch(epoch, Embeddings(*taken), right.double().mean().item())
+        self.seconds += time.perf_counter() - start
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self.epochs, "embeddings": self.embeddings, "centres": self.centres}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epochs = state_dict["epochs"]
+        self.embeddings = state_dict["embeddings"]
+        self.centres = state_dict["centres"]
+
+    def snapshots(self) -> Snapshots:
+        split = self.data.test
+        index = self.index.to(split.labels.device)
+        images = split.images[index]
+        shown = self.data.pictures and images.numel() <= THUMBNAIL_PIXELS
+        return Snapshots(
+            epochs=np.asarray(self.epochs),
+            embeddings=torch.stack(self.embeddings).numpy(),
+            labels=split.labels[index].cpu().numpy(),
+            centres=torch.stack(self.centres).numpy(),
+            thumbnails=self.data.thumbnails(images) if shown else None,
+        )

@@ -1,0 +1,411 @@
+"""The pages, first as files, then driven in headless Chromium as a reader would."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from arcmargin.errors import UserError
+from arcmargin.metrics import geometry
+from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.report import interactive
+from arcmargin.report.interactive import Run
+
+EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "b" <b>__DATA__</b>'
+
+
+def make_run(
+    dim: int,
+    n: int = 600,
+    *,
+    classes: int = 5,
+    seed: int = 0,
+    moments: int = 4,
+    sample: int | None = None,
+    side: int = 0,
+    name: str = "arcface m2=0.3",
+    class_names: list[str] | None = None,
+) -> Run:
+    """Noise around even directions, which the noise shrinks towards from epoch to epoch."""
+    rng = np.random.default_rng(seed)
+    turn = 2 * np.pi * np.arange(classes) / classes
+    height = np.linspace(-0.9, 0.9, classes) if dim > 2 else np.zeros(classes)
+    centres = np.zeros((classes, dim))
+    centres[:, 0] = np.sqrt(1 - height**2) * np.cos(turn)
+    centres[:, 1] = np.sqrt(1 - height**2) * np.sin(turn)
+    if dim > 2:
+        centres[:, 2] = height
+    labels = rng.integers(0, classes, n)
+    noise = rng.normal(size=(n, dim))
+    rows = np.sort(rng.permutation(n)[: sample or n])
+    spread = np.linspace(0.8, 0.1, moments)[:, None, None]
+    moving = 3 * (centres[labels[rows]] + spread * noise[rows])
+    thumbnails = rng.integers(0, 256, (len(rows), side, side)) if side else None
+    record = Record(
+        header="arcface",
+        name=name,
+        dataset="digits",
+        embedding_dim=dim,
+        epochs=2 * moments - 2,
+        s=30.0,
+        m2=0.3,
+        num_classes=classes,
+        class_names=class_names or [f"c{i}" for i in range(classes)],
+        metrics={"accuracy": 0.987, "gap_mean_deg": 21.0, "gap_predicted_deg": 17.2},
+    )
+    return Run(
+        record,
+        Embeddings(
+            (3 * (centres[labels] + 0.1 * noise)).astype(np.float32),
+            labels,
+            centres.astype(np.float32),
+        ),
+        Snapshots(
+            2 * np.arange(moments),
+            moving.astype(np.float32),
+            labels[rows],
+            np.repeat(centres[None], moments, 0).astype(np.float32),
+            None if thumbnails is None else thumbnails.astype(np.uint8),
+        ),
+    )
+
+
+def page_of(run: Run) -> str:
+    return interactive.embedding_page(run.record, *run.embeddings, run.snapshots)
+
+
+def data_in(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def vectors(packed: str, dim: int) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed), "<i2").reshape(-1, dim) / 32767
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+# ---- as files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_ten_thousand_points_with_a_long_replay_stay_under_8_mb(dim: int) -> None:
+    run = make_run(dim, 10_000, classes=10, moments=15, sample=2000, side=28)
+    assert len(page_of(run).encode()) < 8e6
+
+
+def test_a_comparison_stays_under_8_mb() -> None:
+    runs = [make_run(3, 10_000, moments=25, sample=2000, seed=seed) for seed in range(5)]
+    page = interactive.comparison_page(runs)
+    assert len(page.encode()) < 8e6
+    assert len(data_in(page)["panels"]) == 5
+
+
+def test_packed_directions_are_those_of_the_embeddings() -> None:
+    run = make_run(3)
+    panel = data_in(page_of(run))["panels"][0]
+    whole = vectors(panel["final"]["points"][0], 3)
+    wrong = np.linalg.norm(whole - unit(run.embeddings.embeddings), axis=1)
+    assert np.degrees(wrong.max()) < 0.003
+    replay = np.stack([vectors(moment, 3) for moment in panel["replay"]["points"]])
+    assert np.abs(replay - unit(run.snapshots.embeddings)).max() < 3e-5
+
+
+def test_names_cannot_break_out_of_the_page() -> None:
+    page = page_of(make_run(2, name=EVIL, class_names=[EVIL, "b", "", "d", "e"]))
+
+    class Scripts(HTMLParser):
+        count = 0
+
+        def handle_starttag(self, tag: str, attrs: list) -> None:
+            self.count += tag == "script"
+            assert tag != "img"
+
+    parser = Scripts()
+    parser.feed(page)
+    assert parser.count == 3  # data, plotly, ours
+    assert data_in(page)["title"] == data_in(page)["classes"][0] == EVIL
+
+
+def test_embeddings_without_a_direction_do_not_hurt() -> None:
+    run = make_run(2)
+    run.embeddings.embeddings[:3] = 0
+    run.embeddings.embeddings[3] = np.nan
+    run.snapshots.embeddings[0] = 0
+    page = data_in(page_of(run))
+    points = vectors(page["panels"][0]["final"]["points"][0], 2)
+    assert not points[:4].any() and points[4:].any(axis=1).all()
+    assert page["panels"][0]["track"]["epochs"] == [2, 4, 6]  # nothing to measure before
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgb", "large"])
+def test_the_sprite_holds_every_thumbnail_and_is_bounded(kind: str) -> None:
+    shape = {"grey": (7, 8, 8), "rgb": (7, 8, 9, 3), "large": (2000, 60, 60, 3)}[kind]
+    thumbnails = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    sprite = interactive._sprite(thumbnails)
+    content = base64.b64decode(sprite["uri"].split(",")[1])
+    assert len(content) < 1.5e6
+    picture = np.asarray(Image.open(io.BytesIO(content)))
+    if kind == "large":
+        assert (sprite["width"], sprite["height"]) == (30, 30)
+        return
+    height, width = shape[1:3]
+    for i, thumbnail in enumerate(thumbnails):
+        top, left = i // sprite["columns"] * height, i % sprite["columns"] * width
+        np.testing.assert_array_equal(picture[top : top + height, left : left + width], thumbnail)
+
+
+def test_test_rows_find_their_thumbnails() -> None:
+    run = make_run(3, 900, sample=300)
+    at = interactive._sampled_at(run.embeddings, run.snapshots)
+    for row, found in enumerate(at):
+        if found >= 0:
+            np.testing.assert_allclose(
+                run.snapshots.embeddings[-1, found], run.embeddings.embeddings[row], atol=1e-3
+            )
+    assert (at >= 0).sum() > 290
+    other = run.snapshots._replace(embeddings=run.snapshots.embeddings + 0.5)
+    assert (interactive._sampled_at(run.embeddings, other) == -1).all()
+
+
+def test_contexts_are_bounded_and_the_rest_are_pictures() -> None:
+    runs = [make_run(3, 50, seed=i)._replace(picture=f"{i}.png") for i in range(16)]
+    runs.insert(0, make_run(8, 50)._replace(picture="eight.png", page="eight.html"))
+    data = data_in(interactive.comparison_page(runs))
+    assert len(data["panels"]) == 14
+    assert [card["picture"] for card in data["cards"]] == ["eight.png", "14.png", "15.png"]
+    flat = data_in(interactive.comparison_page([make_run(2, 50, seed=i) for i in range(9)]))
+    assert len(flat["panels"]) == 7
+
+
+def test_bad_input_is_named() -> None:
+    good = make_run(3)
+    with pytest.raises(UserError, match="2-D or 3-D"):
+        page_of(make_run(8))
+    with pytest.raises(UserError, match=r"labels must be in 0\.\.4, got 0\.\.9"):
+        labels = np.where(good.embeddings.labels == 4, 9, good.embeddings.labels)
+        page_of(good._replace(embeddings=good.embeddings._replace(labels=labels)))
+    with pytest.raises(UserError, match="same classes"):
+        interactive.comparison_page([good, make_run(3, classes=4)])
+    with pytest.raises(UserError, match="at least one run"):
+        interactive.comparison_page([])
+    with pytest.raises(UserError, match="cannot write"):
+        interactive.write_page(Path("/dev/null/x.html"), "")
+
+
+# ---- in a browser --------------------------------------------------------------------------------
+
+READY = "() => document.body.dataset.ready"
+
+
+class Reader:
+    """A page opened from a file, with everything that should not have happened on it."""
+
+    def __init__(self, browser: Any, folder: Path, content: str, width: int = 1280) -> None:
+        path = interactive.write_page(folder / "page.html", content)
+        self.errors: list[str] = []
+        self.tab = browser.new_page(viewport={"width": width, "height": 800})
+        self.tab.on("console", self._console)
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("dialog", lambda dialog: (self.errors.append("dialog"), dialog.dismiss()))
+        self.tab.on("request", self._request)
+        self.tab.goto(path.as_uri())
+        self.tab.wait_for_function(READY)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error" or "WebGL contexts" in message.text:
+            self.errors.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.errors.append(f"network: {request.url}")
+
+    def ask(self, script: str) -> Any:
+        return self.tab.evaluate(script)
+
+    def trace(self, index: int, panel: int = 0) -> np.ndarray:
+        """(n, dim) of what a plot shows now."""
+        plot = f"document.querySelectorAll('.plot')[{panel}]"
+        axes = self.ask(
+            f"['x', 'y', 'z'].map(a => {plot}.data[{index}][a]).filter(v => v).map(v => [...v])"
+        )
+        return np.array(axes, float).T
+
+    def camera(self, panel: int = 0) -> dict[str, float]:
+        return self.ask(
+            f"document.querySelectorAll('.plot')[{panel}]._fullLayout.scene._scene.getCamera().eye"
+        )
+
+    def picture(self) -> bytes:
+        return self.tab.screenshot()
+
+    def drag(self, panel: int = 0) -> None:
+        box = self.tab.locator(".plot").nth(panel).bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.tab.mouse.move(x, y)
+        self.tab.mouse.down()
+        self.tab.mouse.move(x + 90, y - 40, steps=3)
+        self.tab.mouse.up()
+
+    def slide_to(self, stop: int) -> None:
+        self.tab.locator("#slider").fill(str(stop))
+        self.tab.wait_for_function(f"() => position === {stop}")
+        self.ask("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+
+    def close(self) -> None:
+        self.tab.close()
+        assert self.errors == []
+
+
+def test_the_sphere_turns_toggles_replays_and_tells(browser: Any, tmp_path: Path) -> None:
+    run = make_run(3, side=8)
+    reader = Reader(browser, tmp_path, page_of(run))
+    before, eye = reader.picture(), reader.camera()
+    reader.drag()
+    reader.tab.wait_for_timeout(300)
+    turned = reader.picture()
+    assert reader.camera() != eye
+    assert turned != before
+
+    reader.tab.locator("#reset").click()
+    reader.tab.wait_for_timeout(300)
+    assert reader.camera() == eye
+
+    chip = reader.tab.locator(".class").nth(1)
+    chip.click()
+    reader.tab.wait_for_timeout(300)
+    assert chip.get_attribute("aria-pressed") == "false"
+    assert reader.ask("document.querySelector('.plot').data.map(t => t.visible)")[:3] == [
+        True,
+        False,
+        True,
+    ]
+    assert reader.picture() != before
+    chip.dblclick()
+    assert [c.get_attribute("aria-pressed") for c in reader.tab.locator(".class").all()] == [
+        "true" if i == 1 else "false" for i in range(5)
+    ]
+    reader.tab.locator("#all").click()
+
+    last = reader.trace(0)
+    reader.slide_to(1)
+    now = reader.trace(0)
+    own = run.snapshots.labels == 0
+    np.testing.assert_allclose(now, unit(run.snapshots.embeddings[1][own]), atol=1e-4)
+    assert np.abs(now - last).max() > 0.1
+    assert "epoch 2" in reader.tab.locator("#when").inner_text()
+
+    # Look straight at class 2: the dot in the middle of the plot is one of its own.
+    reader.slide_to(3)
+    mean = unit(unit(run.embeddings.embeddings[run.embeddings.labels == 2]).mean(0))
+    azimuth, elevation = np.degrees([np.arctan2(mean[1], mean[0]), np.arcsin(mean[2])])
+    reader.ask(f"turn({azimuth}, {elevation})")
+    reader.tab.wait_for_timeout(500)
+    box = reader.tab.locator(".plot").bounding_box()
+    tip = reader.tab.locator("#tip")
+    for step in range(40):  # outwards until a dot is under the pointer
+        x, y = 3 * step * np.cos(step), 3 * step * np.sin(step)
+        reader.tab.mouse.move(box["x"] + box["width"] / 2 + x, box["y"] + box["height"] / 2 + y)
+        reader.tab.wait_for_timeout(60)
+        if tip.is_visible():
+            break
+    text = tip.inner_text()
+    assert text.startswith("c2")
+    told = float(re.search(r"to its class centre\s+([\d.]+)°", text)[1])
+    angles = np.degrees(
+        np.arccos(unit(run.embeddings.embeddings[run.embeddings.labels == 2]) @ mean)
+    )
+    assert np.abs(angles - told).min() < 0.06
+    assert tip.locator("canvas").count() == 1
+    reader.close()
+
+
+def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path: Path) -> None:
+    run = make_run(2, classes=6, side=8)
+    reader = Reader(browser, tmp_path, page_of(run), width=800)
+    assert reader.ask("document.documentElement.scrollWidth") <= 800
+    assert reader.ask("document.querySelector('#spin').hidden")
+
+    def told() -> list[str]:
+        numbers = "document.querySelector('.plot').data.at(-2).text"
+        return sorted(text.replace("−", "-") for text in reader.ask(numbers))
+
+    for stop, embeddings in ((3, run.embeddings.embeddings), (2, run.snapshots.embeddings[2])):
+        reader.slide_to(stop)
+        gaps = geometry.arcs(embeddings, run.embeddings.labels).gap
+        assert told() == sorted(f"{gap:.0f}°" for gap in gaps if gap > -30)
+    radius = np.linalg.norm(reader.trace(0), axis=1)
+    assert radius.min() > 1 and radius.max() < 1.5
+
+    dot = reader.ask(
+        """() => {
+            const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
+            const { xaxis, yaxis } = plot._fullLayout, { x, y } = plot.data[3];
+            return [box.left + xaxis._offset + xaxis.c2p(x[0]),
+                    box.top + yaxis._offset + yaxis.c2p(y[0])];
+        }"""
+    )
+    reader.tab.mouse.move(dot[0] - 3, dot[1])
+    reader.tab.mouse.move(*dot)
+    reader.tab.locator("#tip").wait_for()
+    own = np.flatnonzero(run.embeddings.labels == 3)
+    units = unit(run.snapshots.embeddings[2, own])
+    told_angle = re.search(
+        r"to its class centre\s+([\d.]+)°", reader.tab.locator("#tip").inner_text()
+    )
+    expected = np.degrees(np.arccos(units[0] @ unit(units.mean(0))))
+    assert abs(float(told_angle[1]) - expected) < 0.06
+    pixels = reader.ask(
+        "[...document.querySelector('#tip canvas').getContext('2d').getImageData(0, 0, 8, 8).data]"
+    )
+    assert pixels[::4] == run.snapshots.thumbnails[own[0]].ravel().tolist()
+
+    reader.tab.locator("#play").click()  # from epoch 4 on to the end
+    reader.tab.wait_for_function("() => position === 3 && !playing")
+    reader.close()
+
+
+def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -> None:
+    runs = [make_run(3, 200, moments=3 + i, seed=i, name=f"run {i}") for i in range(3)]
+    runs.append(make_run(8, 50)._replace(picture="data:,", page="eight.html"))
+    reader = Reader(browser, tmp_path, interactive.comparison_page(runs))
+    start = reader.camera(2)
+    reader.drag(panel=1)
+    reader.tab.wait_for_timeout(300)
+    assert reader.camera(2) != start
+    assert reader.camera(0) == reader.camera(1) == reader.camera(2)
+
+    reader.slide_to(1)
+    for panel, run in enumerate(runs[:3]):
+        own = run.snapshots.labels == 0
+        np.testing.assert_allclose(
+            reader.trace(0, panel), unit(run.snapshots.embeddings[1][own]), atol=1e-4
+        )
+    reader.tab.locator(".class").first.click()
+    reader.tab.wait_for_timeout(200)
+    assert reader.ask("panels.map(panel => panel.plot.data[0].visible)") == [False] * 3
+    assert reader.tab.locator("a.card").get_attribute("href") == "eight.html"
+    reader.close()
+
+
+def test_hostile_names_and_no_snapshots(browser: Any, tmp_path: Path) -> None:
+    run = make_run(2, name=EVIL, class_names=[EVIL, "b", "", "d", "e"])._replace(snapshots=None)
+    labels = np.where(run.embeddings.labels == 4, 3, run.embeddings.labels)  # an empty class
+    run.embeddings.embeddings[:2] = 0
+    run = run._replace(embeddings=run.embeddings._replace(labels=labels))
+    reader = Reader(browser, tmp_path, page_of(run))
+    assert reader.tab.locator("h1").inner_text() == EVIL
+    assert reader.tab.locator(".class").first.inner_text().startswith(EVIL)
+    assert not reader.tab.locator("#player").is_visible()
+    reader.close()

@@ -1,0 +1,278 @@
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.optim import SGD
+
+from arcmargin import backbones
+from arcmargin import data as sources
+from arcmargin.data.image_data import Batches
+from arcmargin.errors import UserError
+from arcmargin.headers import MarginHeader
+from arcmargin.metrics import geometry
+from arcmargin.training import schedules
+from arcmargin.training.module import MarginModule, TrainingDiverged
+from arcmargin.training.train import train
+
+
+@pytest.fixture(scope="module")
+def data():
+    return sources.digits(classes=4, split_seed=0, val_fraction=0.1, test_fraction=0.2)
+
+
+def trainer(**kwargs):
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        gradient_clip_val=1.0,
+        logger=False,
+        **{key: value for key, value in kwargs.items() if key != "logger"},
+    )
+
+
+def module(data, seed=0, lr=0.1, **header):
+    pl.seed_everything(seed, verbose=False)
+    return MarginModule(
+        backbones.convnet(image_shape=data.image_shape, embedding_dim=2, width=8, hidden=32),
+        MarginHeader(2, data.num_classes, **{"m2": 0.3, "ramp": 0.5, "init": "even", **header}),
+        optimizer=lambda groups: SGD(groups, lr=lr, momentum=0.9),
+        schedule=schedules.one_cycle,
+        header_lr=0.1,
+    )
+
+
+def fit(data, folder, epochs=4, **kwargs):
+    model = kwargs.pop("model", None) or module(data)
+    return train(
+        model, data, trainer, epochs=epochs, batch_size=64, seed=0, folder=folder, **kwargs
+    )
+
+
+def test_the_same_run_twice_gives_the_same_numbers_to_the_last_digit(data, tmp_path):
+    one, two = fit(data, tmp_path / "a"), fit(data, tmp_path / "b")
+    assert one.metrics == two.metrics
+    assert one.curves == two.curves
+    assert np.array_equal(one.embeddings.embeddings, two.embeddings.embeddings)
+
+
+def test_it_learns_and_reports_what_it_learned(data, tmp_path):
+    outcome = fit(data, tmp_path, epochs=12)
+    assert outcome.metrics["accuracy"] > 0.95
+    embeddings, labels, centres = outcome.embeddings
+    # Accuracy a second way: the class direction at the smallest angle.
+    predicted = (embeddings @ centres.T).argmax(1)
+    assert outcome.metrics["accuracy"] == pytest.approx((predicted == labels).mean())
+    assert np.allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-5)
+    assert outcome.curves["epoch"] == list(range(1, 13))
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_the_curves_hold_the_geometry_of_the_validation_split(data, tmp_path):
+    model = module(data)
+    outcome = fit(data, tmp_path, epochs=3, model=model)
+    embedded = model.embed(data.val.images).numpy()
+    last = geometry.measure(embedded, data.val.labels.numpy())
+    for name, value in last.items():
+        assert len(outcome.curves[f"val_{name}"]) == 3
+        assert outcome.curves[f"val_{name}"][-1] == pytest.approx(value, abs=1e-3)
+
+
+def test_the_watcher_sees_what_the_snapshots_keep(data, tmp_path):
+    seen = []
+    outcome = fit(data, tmp_path, epochs=2, watch=lambda *moment: seen.append(moment))
+    assert [epoch for epoch, *_ in seen] == outcome.snapshots.epochs.tolist()
+    for moment, (_, shown, _) in enumerate(seen):
+        assert np.array_equal(shown.embeddings, outcome.snapshots.embeddings[moment])
+    assert seen[-1][2] == pytest.approx(outcome.metrics["accuracy"])
+    assert (outcome.predicted == outcome.embeddings.labels).mean() == seen[-1][2]
+    assert np.array_equal(outcome.embeddings.labels[outcome.sampled], outcome.snapshots.labels)
+
+
+def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
+    def noisy():  # draws random numbers in every step
+        model = module(data)
+        model.augment = torch.nn.Dropout(0.2)
+        return model
+
+    whole = fit(data, tmp_path / "whole", model=noisy())
+
+    class CutOff(MarginModule):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                raise KeyboardInterrupt
+
+    cut = noisy()
+    cut.__class__ = CutOff
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, tmp_path / "cut", model=cut)
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    resumed = fit(data, tmp_path / "cut", model=noisy(), resume=last)
+    assert resumed.metrics == whole.metrics
+    assert resumed.curves == whole.curves
+    assert resumed.snapshots.epochs.tolist() == whole.snapshots.epochs.tolist()
+    assert np.array_equal(resumed.snapshots.embeddings, whole.snapshots.embeddings)
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
+    def described(mean):
+        model = module(data)
+        model.description = {"mean": [mean], "std": [1.0]}
+        return model
+
+    fit(data, tmp_path, epochs=2, model=described(0.5))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    other = module(data)
+    other.header = MarginHeader(3, data.num_classes)
+    larger = described(0.5)
+    larger.header.register_buffer("more", torch.zeros(1))
+    smaller = described(0.5)
+    smaller.header = torch.nn.Module()
+    adam = described(0.5)
+    adam._optimizer = torch.optim.Adam
+    torch.save({"state_dict": {}}, tmp_path / "not_ours.ckpt")
+    for path, model, epochs, match in (
+        (
+            last,
+            other,
+            3,
+            r"resume: header.weight is \(\d+, 2\) in '.*last.ckpt' but \(\d+, 3\) here",
+        ),
+        (last, larger, 3, r"has no header.more \(1,\), which is needed here"),
+        (last, smaller, 3, "has header.weight, which is of another network"),
+        (last, described(0.4), 3, "was trained on other images; go on with the settings"),
+        (last, adam, 3, "was trained by another optimizer, one without amsgrad; go on with"),
+        (last, described(0.5), 1, "has 2 epochs behind it, more than epochs=1"),
+        (tmp_path / "not_ours.ckpt", module(data), 3, "is not one of our checkpoints"),
+    ):
+        with pytest.raises(UserError, match=match):
+            fit(data, tmp_path / "on", epochs=epochs, model=model, resume=path)
+    assert not (tmp_path / "on").exists()
+
+
+def test_snapshots_begin_before_training_and_end_with_the_result(data, tmp_path):
+    outcome = fit(data, tmp_path, epochs=3)
+    snapshots = outcome.snapshots
+    assert snapshots.epochs.tolist() == [0, 1, 2, 3]
+    assert np.allclose(snapshots.embeddings[-1], outcome.embeddings.embeddings, atol=1e-5)
+    assert snapshots.thumbnails.shape == (len(data.test), 8, 8)
+
+
+def test_the_best_epoch_can_be_tested_instead_of_the_last(data, tmp_path):
+    model = module(data)
+    outcome = fit(data, tmp_path, epochs=5, evaluate="best", model=model)
+    state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    scores = outcome.curves["val_accuracy"]
+    assert state["epoch"] == scores.index(max(scores))
+    assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)
+
+
+def test_a_compiled_backbone_trains_alike_and_its_checkpoint_fits_any_other(data, tmp_path):
+    plain, compiled = module(data), module(data)
+    compiled.backbone.compile(backend="eager")  # all but the generated code
+    one = fit(data, tmp_path / "plain", epochs=2, model=plain)
+    two = fit(data, tmp_path / "compiled", epochs=2, model=compiled)
+    assert np.allclose(one.embeddings.embeddings, two.embeddings.embeddings, rtol=1e-3, atol=1e-3)
+    state = torch.load(tmp_path / "compiled" / "checkpoints" / "last.ckpt")["state_dict"]
+    assert list(state) == list(plain.state_dict())
+    plain.load_state_dict(state)
+
+
+def test_the_ramp_reaches_the_header(data, tmp_path):
+    model = module(data, ramp=1.0)
+    fractions = []
+    model.header.set_progress = fractions.append
+    fit(data, tmp_path, epochs=2, model=model)
+    assert fractions[0] == 0.0
+    steps = len(fractions)
+    assert fractions == pytest.approx([k / steps for k in range(steps)])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_try(data, tmp_path):
+    model = module(data)
+    model.header.loss = lambda embeddings, labels: embeddings.sum() * math.nan
+    with pytest.raises(TrainingDiverged, match=r"optimizer\.lr"):
+        fit(data, tmp_path, model=model)
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"evaluate": "first"}])
+def test_settings_that_make_no_sense_are_refused(data, tmp_path, change):
+    with pytest.raises(UserError):
+        fit(data, tmp_path, **change)
+
+
+def test_header_parameters_have_their_own_rate_and_no_decay(data, tmp_path):
+    seen = []
+
+    def optimizer(groups):
+        seen.append(SGD(groups, lr=0.1, weight_decay=0.01))
+        return seen[0]
+
+    model = module(data)
+    model._optimizer = optimizer
+    fit(data, tmp_path, epochs=1, model=model)
+    backbone, header = seen[0].param_groups
+    assert header["initial_lr"] == pytest.approx(0.1 * backbone["initial_lr"])
+    assert (backbone["weight_decay"], header["weight_decay"]) == (0.01, 0.0)
+
+
+@pytest.mark.parametrize("schedule", [schedules.constant, schedules.cosine, schedules.one_cycle])
+def test_schedules_never_exceed_the_rate_and_peak_at_it(schedule):
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    scheduler = schedule(optimizer, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert max(rates) == pytest.approx(0.5)
+    if schedule is not schedules.constant:
+        assert rates[-1] < 0.001
+    if schedule is schedules.one_cycle:
+        assert rates.index(max(rates)) == 25
+        assert rates[0] == pytest.approx(0.5 / 25)
+
+
+@pytest.mark.parametrize("backbone", [backbones.convnet, backbones.lenet])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 33)])
+@pytest.mark.parametrize("norm", [False, True])
+def test_backbones_take_any_image_and_leave_the_embedding_free(backbone, shape, norm):
+    torch.manual_seed(0)
+    net = backbone(image_shape=shape, embedding_dim=5, embedding_norm=norm)
+    out = net(torch.randn(16, *shape))
+    assert out.shape == (16, 5)
+    assert (out < 0).any(), "an embedding reaches all of space only without a ReLU"
+    if norm:
+        assert torch.allclose(out.mean(0), torch.zeros(5), atol=1e-5)
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch_even_when_an_earlier_one_was_best(data, tmp_path):
+    outcome = fit(data, tmp_path, epochs=8)
+    scores = outcome.curves["val_accuracy"]
+    assert scores.index(max(scores)) < 7, "else this run cannot tell the two apart"
+    saved = [torch.load(tmp_path / "checkpoints" / f"{n}.ckpt") for n in ("best", "last")]
+    assert [state["epoch"] for state in saved] == [scores.index(max(scores)), 7]
+    embedded = module(data)
+    embedded.load_state_dict(saved[1]["state_dict"])
+    assert np.allclose(embedded.embed(data.test.images), outcome.embeddings.embeddings, atol=1e-5)
+
+
+def test_a_run_stopped_before_its_last_epoch_leaves_its_last_weights(data, tmp_path):
+    model = module(data)
+    two_epochs = 2 * len(Batches(data.train, 64, seed=0))
+    limited = partial(trainer, max_steps=two_epochs)
+    train(model, data, limited, epochs=4, batch_size=64, seed=0, folder=tmp_path)
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt")
+    assert state["global_step"] == two_epochs
+    assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"limit_val_batches": 0}, {"check_val_every_n_epoch": 2}, {"max_steps": 1}]
+)
+def test_an_epoch_without_a_validation_is_refused(data, tmp_path, settings):
+    with pytest.raises(UserError, match=f"trainer.{next(iter(settings))}="):
+        limited = partial(trainer, **settings)
+        train(module(data), data, limited, epochs=2, batch_size=64, seed=0, folder=tmp_path)
