@@ -1,25 +1,27 @@
-"""One run's result as files: record.json, embeddings.npz, snapshots.npz; read without torch.
+"""One run as a typed object, `Result`, and as files: record.json and the arrays beside it.
 
-`record.json` is written last and atomically: its presence is what "this run ended" means.
+Read without torch. record.json is written last and atomically: its presence is what "this run ended"
+means.
 """
 
-import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import IO, Any, NamedTuple, get_args, get_origin
+from typing import IO, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from arcmargin.errors import UserError
+from arcmargin.margins import NO_MARGIN
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD_FILE = "record.json"
 NO_RUNS_BELOW = {"checkpoints", ".hydra", "wandb", ".git"}
 
@@ -28,38 +30,77 @@ class Damaged(UserError):
     """A file of a run that cannot be used; the message names it and says why."""
 
 
-@dataclass(kw_only=True)
-class Record:
-    """What a run was and what came of it. Heads that take no margin have m1=1, m2=m3=0, s=None."""
+# ---- what a run is ---------------------------------------------------------------------------------
 
-    header: str
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What acted in a run, as its objects were built; None for what the head does not take."""
+
+    header: str  # a head of the formula is named by its margins, any other by its configuration
     dataset: str
     embedding_dim: int
-    name: str = ""
-    status: str = "finished"  # or "failed", and then `error` says why
-    error: str | None = None
-    schema: int = SCHEMA
     backbone: str | None = None
     optimizer: str | None = None
     epochs: int | None = None
+    batch_size: int | None = None
     seed: int | None = None
+    threads: int | None = None
     s: float | None = None
-    m1: float = 1.0
-    m2: float = 0.0  # radians
-    m3: float = 0.0
+    m1: float | None = None
+    m2: float | None = None  # radians
+    m3: float | None = None
+    in_formula: bool = False  # exactly s·(cos(m1·θ + m2) − m3): what is predicted holds for no other
+    matched: str | None = None  # the margin that gap_deg sets
+    gap_deg: float | None = None
     num_classes: int | None = None
     class_names: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    curves: dict[str, Any] = field(default_factory=dict)
-    durations: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, Any] = field(default_factory=dict)
+    identity: str = ""  # equal where two runs compute the same
+
+    @property
+    def name(self) -> str:
+        """`arcface m2=0.5`: the head and the margins that act."""
+        margins = {key: getattr(self, key) for key in NO_MARGIN}
+        acting = (f"{k}={v:.4g}" for k, v in margins.items() if v not in (None, NO_MARGIN[k]))
+        return " ".join([self.header, *acting])
+
+
+@dataclass(kw_only=True)
+class OpenSet:
+    """What belongs to the metrics of classes that training has not seen."""
+
+    images: int
+    classes: int | None = None
+    genuine_pairs: int | None = None
+    impostor_pairs: int | None = None
+    folds: int | None = None
+    how: str = ""  # which pairs, and what was drawn again for the intervals
+    far: list[float] = field(default_factory=list)  # of the ROC, the same in every run
+    tar: list[float | None] = field(default_factory=list)  # None: too few pairs
+    thresholds: dict[str, float] = field(default_factory=dict)  # cosines
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a run was and what came of it."""
+
+    settings: Settings
+    status: str = "finished"  # or "failed", and then `error` says why
+    error: str | None = None
+    score: float | None = None  # validation accuracy after the last epoch
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %
+    curves: dict[str, list[float | None]] = field(default_factory=dict)  # a value an epoch
+    open_set: OpenSet | None = None
+    durations: dict[str, float] = field(default_factory=dict)  # seconds
+    checkpoint: str | None = None  # the file in checkpoints/ whose weights were tested
+    wandb: dict[str, str | None] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
-    wandb: dict[str, Any] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-    unknown: dict[str, Any] = field(
-        default_factory=dict
-    )  # a later writer's keys, kept as they came
+    schema: int = SCHEMA
+    arrays: "Arrays | None" = None  # as training leaves them; files of their own, not read back
     folder: Path | None = None  # where the file is; not part of it
     sweep: str = ""  # what a report calls the sweep it belongs to; not part of it
 
@@ -67,90 +108,110 @@ class Record:
     def finished(self) -> bool:
         return self.status == "finished"
 
-    def takes(self, margin: str) -> bool:
-        """Whether m1, m2, m3 or s means anything to the header: as extra["takes"] lists them, or
-        else all four unless there is no scale (plain softmax)."""
-        listed = self.extra.get("takes")
-        return margin in listed if isinstance(listed, list) else self.s is not None
-
     def write(self, folder: Path | str) -> Path:
         """Write folder/record.json; NaN and infinity become null."""
-        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        content |= content.pop("unknown")
-        del content["folder"], content["sweep"]
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_WRITTEN}
+        content["settings"] = asdict(self.settings)
+        content["open_set"] = self.open_set and asdict(self.open_set)
         text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
         path = Path(folder) / RECORD_FILE
-        write_whole(path, lambda file: file.write(text.encode()))
+        write_atomically(path, lambda file: file.write(text.encode()))
         self.folder = path.parent
         return path
 
     @classmethod
-    def read(cls, folder: Path | str) -> "Record":
+    def read(cls, folder: Path | str) -> "Result":
         """Raises Damaged when folder/record.json is missing, cut short or of another schema."""
         path = Path(folder) / RECORD_FILE
         try:
-            content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+            content = json.loads(
+                path.read_bytes(), parse_constant=lambda _: None, parse_int=_parse_int
+            )
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no text
         except OSError as error:
             raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+        except RecursionError as error:
+            raise Damaged(f"{path} is nested too deeply to be a record") from error
         except ValueError as error:  # not JSON, or not UTF-8
             raise Damaged(f"{path} is not valid JSON: {error}") from error
-        problem = _problem(content)
-        if problem:
-            raise Damaged(f"{path} {problem}")
-        for key in ("s", "m1", "m2", "m3"):
-            if isinstance(content.get(key), int):  # JSON written elsewhere may say 3 for 3.0
-                content[key] = float(content[key])
-        unknown = {key: content.pop(key) for key in list(content) if key not in _KINDS}
-        return cls(**content, unknown=unknown, folder=path.parent)
+        if not isinstance(content, dict):
+            raise Damaged(f"{path} holds a {type(content).__name__}, not an object")
+        if content.get("schema") != SCHEMA:
+            raise Damaged(
+                f"{path} has schema {content.get('schema')!r}, but this version reads {SCHEMA}"
+            )
+        if content.get("status", "finished") not in ("finished", "failed"):
+            raise Damaged(f"{path} has status {content['status']!r}, not finished or failed")
+        settings = _checked(Settings, content.get("settings"), path)
+        open_set = content.get("open_set")
+        parts = {"settings": settings}
+        parts |= {"open_set": _checked(OpenSet, open_set, path)} if open_set else {}
+        result = _checked(cls, {**content, **parts}, path)
+        result.folder = path.parent
+        return result
 
 
-def _kinds(annotation: Any) -> tuple[type, ...]:
-    """`float | None` -> (float, NoneType, int), `list[str]` -> (list,): for isinstance."""
-    parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    kinds = tuple(get_origin(part) or part for part in parts)
-    return (*kinds, int) if float in kinds else kinds
+_NOT_WRITTEN = {"arrays", "folder", "sweep"}
+T = TypeVar("T", Settings, OpenSet, Result)
 
 
-_KINDS = {
-    f.name: _kinds(f.type)
-    for f in dataclasses.fields(Record)
-    if f.name not in ("unknown", "folder", "sweep")
-}
-
-
-def _problem(content: Any) -> str | None:
-    """What makes this unusable as a record, or None."""
+def _checked(kind: type[T], content: Any, path: Path) -> T:
+    """The content as an object of this kind; what a later version added is left aside."""
     if not isinstance(content, dict):
-        return f"holds a {type(content).__name__}, not an object"
-    if content.get("schema", SCHEMA) != SCHEMA:
-        return f"has schema {content['schema']!r}, but this version reads schema {SCHEMA}"
-    for key in ("header", "dataset", "embedding_dim"):
-        if key not in content:
-            return f"has no {key}"
-    for key, kinds in _KINDS.items():
-        if key in content and not isinstance(content[key], kinds):
-            names = " or ".join(kind.__name__ for kind in kinds)
-            return f"has {key} = {content[key]!r}, but it must be {names}"
-    for key in ("class_names", "overrides"):
-        for item in content.get(key, []):
-            if not isinstance(item, str):
-                return f"has {item!r} in {key}, but each must be str"
-    if content.get("status", "finished") not in ("finished", "failed"):
-        return f"has status {content['status']!r}, but it must be finished or failed"
-    return None
+        raise Damaged(f"{path} has no {kind.__name__.lower()}")
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)} - _NOT_WRITTEN
+    values = {key: value for key, value in content.items() if key in known}
+    for key, value in values.items():
+        if isinstance(value, int) and float in get_args(hints[key]):
+            values[key] = value = float(value)  # JSON written elsewhere may say 3 for 3.0
+        if not _fits(value, hints[key]):
+            shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}…"
+            raise Damaged(f"{path} has {key} = {shown}, but it must be {_in_words(hints[key])}")
+    try:
+        return kind(**values)
+    except TypeError as error:  # names what is missing
+        raise Damaged(f"{path} is not whole: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of the annotated type, to the bottom."""
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and [*map(type, value)] == [float] * len(inner)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    return str(hint if get_origin(hint) or isinstance(hint, UnionType) else hint.__name__)
+
+
+def _parse_int(digits: str) -> int | float:
+    """Python's integers have no end, those of the tables do."""
+    return int(digits) if len(digits) < 19 else float(digits)
 
 
 class Found(NamedTuple):
-    """What find_records came across."""
+    """What find_results came across."""
 
-    records: list[Record]  # finished and failed, sorted by folder
+    results: list[Result]  # finished and failed, sorted by folder
     damaged: list[str]  # one sentence each
     unfinished: list[Path]  # run folders without a record: interrupted or still running
 
 
-def find_records(*folders: Path | str) -> Found:
-    """Every record in and below these folders. Raises UserError for a folder that is missing."""
-    records: dict[Path, Record] = {}
+def find_results(*folders: Path | str) -> Found:
+    """Every result in and below these folders. Raises UserError for a folder that is missing."""
+    results: dict[Path, Result] = {}
     damaged: dict[Path, str] = {}
     unfinished: set[Path] = set()
     for folder in folders:
@@ -162,14 +223,17 @@ def find_records(*folders: Path | str) -> Found:
             place = Path(here).resolve()  # a folder given twice counts once
             if RECORD_FILE in files:
                 try:
-                    records[place] = Record.read(here)
+                    results[place] = Result.read(here)
                 except Damaged as error:
                     damaged[place] = str(error)
             elif ".hydra" in below:
                 unfinished.add(Path(here))
             below[:] = sorted(set(below) - NO_RUNS_BELOW)
-    ordered = [records[place] for place in sorted(records)]
+    ordered = [results[place] for place in sorted(results)]
     return Found(ordered, list(damaged.values()), sorted(unfinished))
+
+
+# ---- its arrays ------------------------------------------------------------------------------------
 
 
 class Embeddings(NamedTuple):
@@ -184,8 +248,9 @@ class Embeddings(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path | str) -> "Embeddings":
-        """Raises Damaged when the file is missing or cannot be read."""
-        return cls(**_load(Path(folder) / "embeddings.npz", cls._fields))
+        """Raises Damaged when the file is missing, cannot be read or does not fit together."""
+        path = Path(folder) / "embeddings.npz"
+        return cls(**_load(path, {"embeddings": "nd", "labels": "n", "centres": "cd"}))
 
 
 class Unseen(NamedTuple):
@@ -200,9 +265,11 @@ class Unseen(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path | str) -> "Unseen | None":
-        """None when the run had no unseen classes. Raises Damaged when the file cannot be read."""
+        """None when the run had no unseen classes. Raises Damaged when the file cannot be used."""
         path = Path(folder) / "unseen.npz"
-        return cls(**_load(path, cls._fields)) if path.exists() else None
+        if not path.exists():
+            return None
+        return cls(**_load(path, {"embeddings": "nd", "labels": "n", "class_names": "c"}))
 
 
 class Snapshots(NamedTuple):
@@ -212,6 +279,7 @@ class Snapshots(NamedTuple):
     embeddings: Float[np.ndarray, "e n d"]
     labels: Int[np.ndarray, "n"]
     centres: Float[np.ndarray, "e c d"]
+    rows: Int[np.ndarray, "n"]  # which of the test split's these are
     thumbnails: UInt8[np.ndarray, "n h w ..."] | None = None  # (n, h, w) or (n, h, w, 3)
 
     def save(self, folder: Path | str) -> Path:
@@ -219,46 +287,88 @@ class Snapshots(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path | str) -> "Snapshots | None":
-        """None when the run left no snapshots. Raises Damaged when the file cannot be read."""
+        """None when the run left no snapshots. Raises Damaged when the file cannot be used."""
         path = Path(folder) / "snapshots.npz"
         if not path.exists():
             return None
-        return cls(**_load(path, cls._fields, optional=("thumbnails",)))
+        axes = {"epochs": "e", "embeddings": "end", "labels": "n", "centres": "ecd", "rows": "n"}
+        return cls(**_load(path, {**axes, "thumbnails": "n…"}, optional=("thumbnails",)))
+
+
+class Arrays(NamedTuple):
+    """What is left of a run besides its numbers."""
+
+    embeddings: Embeddings
+    predicted: Int[np.ndarray, "n"]  # the test split's classes by the header; not a file
+    snapshots: Snapshots
+    unseen: Unseen | None = None
+
+    def save(self, folder: Path | str) -> None:
+        self.embeddings.save(folder)
+        self.snapshots.save(folder)
+        if self.unseen is not None:
+            self.unseen.save(folder)
 
 
 _DTYPES: dict[str, type] = {  # the rest: float32
     "epochs": np.int64,
     "labels": np.int64,
+    "rows": np.int64,
     "thumbnails": np.uint8,
     "class_names": np.str_,
 }
 
 
-def _save(path: Path, arrays: dict[str, Any]) -> Path:
+def _save(path: Path, arrays: Mapping[str, Any]) -> Path:
     typed: dict[str, Any] = {
         name: np.asarray(array, _DTYPES.get(name, np.float32))
         for name, array in arrays.items()
         if array is not None
     }
-    write_whole(path, lambda file: np.savez_compressed(file, **typed))
+    write_atomically(path, lambda file: np.savez_compressed(file, **typed))
     return path
 
 
-def _load(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, np.ndarray]:
+def _load(
+    path: Path, axes: Mapping[str, str], optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
+    """The arrays of a file. `axes` names each one's axes by a letter: the same letter, the same
+    length; … stands for any further axes."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names if name in file}
+            arrays = {name: file[name] for name in axes if name in file}
     except FileNotFoundError as error:
         raise Damaged(f"{path} is missing") from error
     except Exception as error:  # zipfile, zlib and numpy each raise their own
         raise Damaged(f"{path} cannot be read: {error}") from error
-    missing = [name for name in names if name not in arrays and name not in optional]
+    missing = [name for name in axes if name not in arrays and name not in optional]
     if missing:
         raise Damaged(f"{path} has no {', '.join(missing)}")
+    lengths: dict[str, int] = {}
+    for name, array in arrays.items():
+        letters = axes[name].removesuffix("…")
+        fits = array.ndim == len(letters) or (axes[name] != letters and array.ndim > len(letters))
+        known = zip(letters, array.shape, strict=False)
+        if not fits or any(lengths.setdefault(letter, n) != n for letter, n in known):
+            raise Damaged(f"{path} has {name} of shape {array.shape}, which does not fit the rest")
+        if array.dtype.kind not in {"i": "iu", "U": "U"}.get(_kind(name), "fiu"):
+            raise Damaged(f"{path} has {name} of type {array.dtype}")
+    labels, classes = arrays["labels"], lengths["c"] if "c" in lengths else 0
+    if labels.size and labels.max() >= max(classes, 1):
+        raise Damaged(f"{path} has the label {labels.max()}, but only {classes} classes")
     return arrays
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
+def _kind(name: str) -> str:
+    return np.dtype(_DTYPES.get(name, np.float32)).kind
+
+
+# ---- files -----------------------------------------------------------------------------------------
+
+
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], *, flush: bool = True
+) -> Path:
     """Write a file beside `path`, flush it to disk, then rename it: readers see the old file or the
     whole new one. Raises UserError when the folder is full or read-only."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -267,7 +377,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
@@ -278,6 +389,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
         with suppress(OSError):
             temporary.unlink()
     return path
+
+
+def display_path(path: Path) -> str:
+    """Relative to where the user is, when it lies below."""
+    path, here = path.resolve(), Path.cwd().resolve()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _plain(value: Any) -> Any:

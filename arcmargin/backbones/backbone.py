@@ -1,4 +1,4 @@
-"""What all backbones share: a body that sees, a projection to the embedding, weights from a file."""
+"""What all backbones share: a body that makes features of images, and a projection to the embedding."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arcmargin.backbones.weights import load_body
 from arcmargin.errors import UserError
 
 
@@ -15,7 +14,6 @@ class Backbone(nn.Sequential):
 
     (n, c, h, w) -> (n, embedding_dim). The body is any module that takes images. `embedding_norm`
     standardises each coordinate of the embedding over the batch (BatchNorm without scale or shift).
-    `weights` is a file with the body's weights; a `frozen` body keeps them and its running means.
     """
 
     def __init__(
@@ -26,15 +24,9 @@ class Backbone(nn.Sequential):
         *,
         hidden: int | None,
         embedding_norm: bool,
-        weights: str | None = None,
-        frozen: bool = False,
     ) -> None:
         if embedding_dim < 1:
             raise UserError(f"embedding_dim must be at least 1, got {embedding_dim}")
-        if frozen and weights is None:
-            raise UserError(
-                "backbone.frozen=true needs weights to freeze: set backbone.weights too"
-            )
         with torch.no_grad():
             features = body.eval()(torch.zeros(1, *image_shape)).numel()
         body.train()
@@ -49,17 +41,18 @@ class Backbone(nn.Sequential):
         if embedding_norm:
             layers.append(nn.BatchNorm1d(embedding_dim, affine=False))
         super().__init__(*layers)
-        self.frozen = frozen
+        self.frozen = False
         self.takes_features = False
-        if weights is not None:
-            load_body(body, weights)
-        if frozen:
-            body.requires_grad_(False)
-            body.eval()
 
     @property
     def body(self) -> nn.Module:
         return self[0]
+
+    def freeze_body(self) -> None:
+        """From now on the body keeps its weights and its running means."""
+        self.frozen = True
+        self.body.requires_grad_(False)
+        self.body.eval()
 
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)

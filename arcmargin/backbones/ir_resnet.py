@@ -45,8 +45,6 @@ def ir_resnet(
     dropout: float = 0.4,
     hidden: int | None = None,
     embedding_norm: bool = True,
-    weights: str | None = None,
-    frozen: bool = False,
 ) -> Backbone:
     """The first layer keeps the image's size; each of the four stages halves it."""
     if layers not in UNITS:
@@ -72,6 +70,4 @@ def ir_resnet(
         embedding_dim,
         hidden=hidden,
         embedding_norm=embedding_norm,
-        weights=weights,
-        frozen=frozen,
     )

@@ -17,8 +17,6 @@ def resnet18(
     stem: str = "auto",
     hidden: int | None = None,
     embedding_norm: bool = False,
-    weights: str | None = None,
-    frozen: bool = False,
 ) -> Backbone:
     """The `large` stem is the paper's, a strided 7×7 and a pooling; the `small` one is the 3×3 that is
     usual for images such as CIFAR's."""
@@ -42,6 +40,4 @@ def resnet18(
         embedding_dim,
         hidden=hidden,
         embedding_norm=embedding_norm,
-        weights=weights,
-        frozen=frozen,
     )

@@ -22,8 +22,6 @@ def convnet(
     width: int = 16,
     hidden: int = 256,
     embedding_norm: bool = False,
-    weights: str | None = None,
-    frozen: bool = False,
 ) -> Backbone:
     """Three convolutions with BatchNorm and few channels: fast on a CPU.
 
@@ -41,8 +39,6 @@ def convnet(
         embedding_dim,
         hidden=hidden,
         embedding_norm=embedding_norm,
-        weights=weights,
-        frozen=frozen,
     )
 
 
@@ -52,8 +48,6 @@ def lenet(
     embedding_dim: int,
     hidden: int = 84,
     embedding_norm: bool = False,
-    weights: str | None = None,
-    frozen: bool = False,
 ) -> Backbone:
     """LeNet-5's two 5×5 convolutions (LeCun et al. 1998), with BatchNorm and max pooling."""
     body: list[nn.Module] = []
@@ -65,6 +59,4 @@ def lenet(
         embedding_dim,
         hidden=hidden,
         embedding_norm=embedding_norm,
-        weights=weights,
-        frozen=frozen,
     )

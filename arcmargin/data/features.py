@@ -15,7 +15,7 @@ from arcmargin.backbones import Backbone
 from arcmargin.data.progress import counted
 from arcmargin.data.image_data import ImageData, Split
 from arcmargin.errors import UserError
-from arcmargin.record import write_whole
+from arcmargin.record import write_atomically
 
 log = logging.getLogger("arcmargin")
 
@@ -64,5 +64,5 @@ def _features(
         ]
     body.cpu()
     features = torch.cat(done)[:, :, None, None]
-    write_whole(file, lambda out: np.save(out, features.numpy()))
+    write_atomically(file, lambda out: np.save(out, features.numpy()))
     return features

@@ -9,7 +9,7 @@ import numpy as np
 from arcmargin.data.image_files import list_images
 from arcmargin.errors import UserError
 from arcmargin.inference.trained import add_arguments, command_line, load
-from arcmargin.record import write_whole
+from arcmargin.record import write_atomically
 
 
 @command_line
@@ -53,7 +53,7 @@ def embed_folder(
         _write_parquet(place, embeddings, paths, labels)
     else:
         names, classes = np.array(paths), np.array(labels)
-        write_whole(
+        write_atomically(
             place, lambda file: np.savez(file, embeddings=embeddings, paths=names, labels=classes)
         )
     return len(paths)
@@ -72,4 +72,4 @@ def _write_parquet(
     flat = pa.array(np.ascontiguousarray(embeddings).ravel(), pa.float32())
     rows = pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
     table = pa.table({"path": paths, "label": labels, "embedding": rows})
-    write_whole(place, lambda file: parquet.write_table(table, file))
+    write_atomically(place, lambda file: parquet.write_table(table, file))

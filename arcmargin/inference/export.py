@@ -18,7 +18,7 @@ import torch
 
 from arcmargin.errors import UserError
 from arcmargin.inference.trained import Trained, add_arguments, command_line, load
-from arcmargin.record import write_whole
+from arcmargin.record import write_atomically
 
 SUFFIX = {"torch": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-4  # of the largest number in an embedding
@@ -52,7 +52,7 @@ def _torch(trained: Trained, out: Path) -> float:
         program = torch.export.export(
             trained.model, (_example(trained),), dynamic_shapes=shapes, strict=False
         )
-        write_whole(out, lambda file: torch.export.save(program, file))
+        write_atomically(out, lambda file: torch.export.save(program, file))
         loaded = torch.export.load(str(out)).module()
     return _compare(trained, lambda images: loaded(images).detach(), out)
 
@@ -79,7 +79,7 @@ def _onnx(trained: Trained, out: Path) -> float:
         if program is None:
             raise UserError(f"torch made no ONNX program for '{out}'; try --format torch")
         content = program.model_proto.SerializeToString()
-        write_whole(out, lambda file: file.write(content))
+        write_atomically(out, lambda file: file.write(content))
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     return _compare(
         trained,

@@ -4,9 +4,9 @@ import importlib
 import logging
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from arcmargin.backbones import BUILDERS
-from arcmargin.backbones.weights import check_fit, read_file
 from arcmargin.data.image_files import Encoded, Images, read_images
 from arcmargin.data.progress import counted
 from arcmargin.errors import UserError
-from arcmargin.record import RECORD_FILE, Record
+from arcmargin.record import RECORD_FILE, Result
+from arcmargin.training import checkpoints
+from arcmargin.training.module import Description
 
 PREFIX = "backbone."
 BATCH = 256
@@ -43,7 +44,7 @@ class Prepared(nn.Module):
 class Trained(NamedTuple):
     model: Prepared  # in evaluation mode
     image_shape: tuple[int, int, int]
-    record: Record | None  # of the run, where it tells of this checkpoint
+    result: Result | None  # of the run, where it tells of this checkpoint
 
     @torch.no_grad()
     def embed(self, pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n d"]:
@@ -63,59 +64,46 @@ class Trained(NamedTuple):
 def load(path: str, *, trust: str | None = None) -> Trained:
     """`path`: a run folder or a .ckpt file. `trust`: the builder of a backbone of one's own, which the
     checkpoint may name; no other code of others is imported."""
-    place = Path(path)
-    if place.is_dir():
-        folder = place
-        record = Record.read(folder) if (folder / RECORD_FILE).exists() else None
-        name = record.extra.get("checkpoint", "last.ckpt") if record else "last.ckpt"
-        place = folder / "checkpoints" / str(name)
+    given = Path(path)
+    if given.is_dir():
+        result = Result.read(given) if (given / RECORD_FILE).exists() else None
+        place = checkpoints.in_run(given, (result and result.checkpoint) or checkpoints.LAST)
         if not place.is_file():
-            raise UserError(f"'{path}' holds no {place.relative_to(folder)}; expected a run folder")
+            raise UserError(f"'{path}' holds no {place.relative_to(given)}; expected a run folder")
     else:
-        record = _record_of(place)
-    content = read_file(place)
-    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
-        raise UserError(f"'{place}' is not one of our checkpoints: it has no state_dict")
-    how = content.get("arcmargin")
-    if not isinstance(how, Mapping):
-        raise UserError(
-            f"'{place}' does not say how its backbone is built: another program or an older version "
-            "wrote it; train again, or take its weights with backbone.weights"
-        )
-    backbone, shape, mean, std = _rebuilt(how, str(place), trust)
-    found = {str(key): value for key, value in content["state_dict"].items()}
-    found = {k.removeprefix(PREFIX): v for k, v in found.items() if k.startswith(PREFIX)}
-    check_fit(backbone, found, str(place), "the checkpoint")
-    backbone.load_state_dict({key: found[key] for key in backbone.state_dict()})
+        place, result = given, _result_of(given)
+    found = checkpoints.read(place)
+    backbone = _rebuilt(found.description, str(place), trust)
+    state = {
+        k.removeprefix(PREFIX): v for k, v in found.state.items() if k.startswith(PREFIX)
+    }
+    checkpoints.check_fit(backbone, state, str(place), "the checkpoint")
+    backbone.load_state_dict({key: state[key] for key in backbone.state_dict()})
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Trained(Prepared(backbone, mean, std).to(device).eval(), shape, record)
+    how = found.description
+    model = Prepared(backbone, how.mean, how.std).to(device).eval()
+    return Trained(model, how.image_shape, result)
 
 
-def _record_of(checkpoint: Path) -> Record | None:
-    """The run's record if these are the weights that it tells of."""
+def _result_of(checkpoint: Path) -> Result | None:
+    """The run's result if these are the weights that it tells of."""
     folder = checkpoint.parent.parent
-    record = Record.read(folder) if (folder / RECORD_FILE).exists() else None
-    return record if record and record.extra.get("checkpoint") == checkpoint.name else None
+    result = Result.read(folder) if (folder / RECORD_FILE).exists() else None
+    return result if result and result.checkpoint == checkpoint.name else None
 
 
-def _rebuilt(
-    how: Mapping[str, Any], path: str, trust: str | None
-) -> tuple[nn.Module, tuple[int, int, int], list[float], list[float]]:
+def _rebuilt(how: Description, path: str, trust: str | None) -> nn.Module:
+    settings = dict(how.backbone)
+    build = _builder(str(settings.pop("_target_", "")), trust)
     try:
-        settings = dict(how["backbone"])
-        build = _builder(str(settings.pop("_target_")), trust)
-        channels, height, width = (int(n) for n in how["image_shape"])
-        mean, std = ([float(v) for v in how[key]] for key in ("mean", "std"))
-        shape = (channels, height, width)
-        backbone = build(image_shape=shape, embedding_dim=int(how["embedding_dim"]), **settings)
+        return build(image_shape=how.image_shape, embedding_dim=how.embedding_dim, **settings)
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"'{path}' describes a backbone that cannot be built here ({error}); another version may "
             "have written it"
         ) from error
-    return backbone, shape, mean, std
 
 
 def _builder(target: str, trust: str | None) -> Callable[..., nn.Module]:

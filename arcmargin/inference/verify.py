@@ -19,7 +19,7 @@ from arcmargin.metrics.pairs import Pairs
 from arcmargin.metrics.score_counts import of_scores
 from arcmargin.metrics.similarity import unit_rows
 from arcmargin.metrics.verification import threshold_at_far
-from arcmargin.record import Record, write_whole
+from arcmargin.record import Result, write_atomically
 
 FARS = ("1e-1", "1e-2", "1e-3", "1e-4")
 SHOWN = 20  # pairs on the screen
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         unit = unit_rows(trained.embed(images.pixels))
         listed = listed.among(images.readable)
         cosines = np.einsum("ij,ij->i", unit[listed.first], unit[listed.second])
-        threshold = _threshold(args.threshold, args.far, trained.record, listed.same, cosines)
+        threshold = _threshold(args.threshold, args.far, trained.result, listed.same, cosines)
         _say(name, listed, cosines, threshold)
         if listed.same is not None:
             _say_metrics(unit, listed.labelled(), cosines >= threshold.cosine)
@@ -76,16 +76,21 @@ def _is_list(name: str) -> bool:
 def _threshold(
     given: float | None,
     far: str,
-    record: Record | None,
+    result: Result | None,
     same: Bool[np.ndarray, "p"] | None,
     cosines: Float[np.ndarray, "p"],
 ) -> Threshold:
     if given is not None:
+        if not -1 <= given <= 1:
+            raise UserError(f"--threshold must be a cosine, from -1 to 1, got {given}")
         return Threshold(given, "as given")
-    key = f"far_{float(far):.0e}"
-    unseen = record.extra.get("unseen") if record else None
-    if isinstance(unseen, dict) and key in unseen.get("thresholds", {}):
-        return Threshold(_measured(record, key), f"FAR {far} in the run's verification")
+    known = _measured_thresholds(result)
+    if known:
+        usable = [rate for rate in known if float(rate) >= float(far)]
+        nearest = far if far in known else min(usable or known, key=float)
+        if nearest != far:
+            print(f"FAR {far} was not measured by the run, which had too few impostor pairs: {nearest}")
+        return Threshold(known[nearest], f"FAR {nearest} in the run's verification")
     if same is not None and not same.all():
         if float(far) * np.count_nonzero(~same) < 1:
             raise UserError(
@@ -100,17 +105,16 @@ def _threshold(
     )
 
 
-def _measured(record: Record | None, key: str) -> float:
-    assert record is not None
-    if record.metrics.get(f"verification_tar_at_{key}") is None:
-        known = [
-            far for far in FARS if record.metrics.get(f"verification_tar_at_far_{float(far):.0e}")
-        ]
-        raise UserError(
-            "the run had too few impostor pairs for this FAR; it has thresholds for "
-            f"--far {', '.join(known) or 'none'}; or give --threshold"
-        )
-    return float(record.extra["unseen"]["thresholds"][key])
+def _measured_thresholds(result: Result | None) -> dict[str, float]:
+    """By FAR, of those for which the run had impostor pairs enough."""
+    if result is None or result.open_set is None:
+        return {}
+    found = {}
+    for far in FARS:
+        rate = f"far_{float(far):.0e}"
+        if result.metrics.get(f"verification_tar_at_{rate}") is not None:
+            found[far] = result.open_set.thresholds[rate]
+    return found
 
 
 def _say(
@@ -159,4 +163,4 @@ def _write(
         verdict = "same" if cosine >= threshold.cosine else "different"
         label = "" if listed.same is None else int(listed.same[row])
         writer.writerow([*names, f"{cosine:.6f}", verdict, label])
-    write_whole(out, lambda file: file.write(text.getvalue().encode()))
+    write_atomically(out, lambda file: file.write(text.getvalue().encode()))

@@ -1,56 +1,69 @@
-"""From a composed configuration to plain objects: data, module, record, tracker."""
+"""From a composed configuration, which stays as it is, to plain objects: data, module, settings."""
 
 import logging
 import re
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from hydra.utils import instantiate
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from arcmargin import libraries
+from arcmargin.backbones import Backbone
+from arcmargin.data import add_pairs
+from arcmargin.data.features import with_features
+from arcmargin.data.image_data import ImageData
 from arcmargin.errors import UserError
-from arcmargin.job import results
-from arcmargin.margins import (
-    check_margins,
-    check_scale,
-    infeasible_margin_message,
-    matched_margins,
-)
-from arcmargin.record import Record
-from arcmargin.sweeps import jobs
-from arcmargin.sweeps.launcher import threads_per_job
+from arcmargin.headers import Header
+from arcmargin.job.identity import header_name, identity
+from arcmargin.margins import NO_MARGIN, infeasible_margin_message, matched_margins
+from arcmargin.record import Settings
+from arcmargin.training.checkpoints import load_body
+from arcmargin.training.module import Description, MarginModule
 
 log = logging.getLogger("arcmargin")
 
+FEATURES = Path("outputs/features")
 
-def build(cfg: DictConfig) -> tuple[Any, Any, Record]:
-    """Data, module and the record to be; what the user got wrong comes out here."""
-    check_margins(cfg.m1, cfg.m2, cfg.m3)
-    check_scale(cfg.s)
-    _refuse_what_the_header_cannot(cfg)
-    libraries.load(wandb=cfg.logger is not None and cfg.wandb.mode != "disabled")
-    import pytorch_lightning as pl
-    import torch
 
-    from arcmargin.training.module import MarginModule
+class Choices(NamedTuple):
+    """What the groups' configurations are called, and what the user typed."""
 
-    libraries.quiet()
-    if threads := cfg.threads or _threads_of_job():
-        torch.set_num_threads(threads)
-    data = instantiate(cfg.dataset, _convert_="all")
-    if isinstance(pairs := cfg.verification_pairs, str):
-        from arcmargin.data import add_pairs
+    header: str
+    dataset: str
+    backbone: str
+    optimizer: str
+    overrides: Sequence[str]
 
-        data = add_pairs(data, pairs, data_dir=cfg.data_dir, on_bad_image=cfg.on_bad_image)
-    _match_margins(cfg, data.num_classes)
+
+class Built(NamedTuple):
+    data: ImageData
+    module: MarginModule
+    settings: Settings
+
+
+def build(cfg: DictConfig, choices: Choices) -> Built:
+    """What the user got wrong comes out here, before anything is trained."""
+    _quieten_lightning()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    block: Any = OmegaConf.to_container(cfg.header, resolve=True)
+    header_class = _header_class(block)
+    _refuse_what_the_header_cannot(cfg, block, choices.header)
+    data = _data(cfg)
+    if cfg.gap_deg is not None:
+        block |= _matched_margin(cfg, data.num_classes, choices.overrides)
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
+    backbone = _backbone(cfg, data)
+    del block["_target_"]
     module = MarginModule(
-        instantiate(cfg.backbone, image_shape=data.image_shape, embedding_dim=size),
-        instantiate(cfg.header, embedding_dim=size, num_classes=data.num_classes, _convert_="all"),
+        backbone,
+        header_class(embedding_dim=size, num_classes=data.num_classes, **block),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         augment=instantiate(cfg.augment),
@@ -58,103 +71,175 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Record]:
         description=_description(cfg, data),
     )
     if cfg.backbone.get("frozen"):
-        data = _frozen(data, module)
+        data = _features(data, backbone, module.augment)
     if cfg.compile:
-        module.backbone.compile()  # in place: the names in a checkpoint stay the same
-    record = blank_record(cfg, data.class_names)
-    _warn(cfg, record)
-    return data, module, record
+        backbone.compile()  # in place: the names in a checkpoint stay the same
+    settings = settings_of(cfg, choices, block | {"_target_": cfg.header._target_}, data)
+    _warn(cfg, block, choices, settings)
+    return Built(data, module, settings)
 
 
-def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
+def settings_of(
+    cfg: DictConfig,
+    choices: Choices,
+    block: Mapping[str, Any] | None = None,
+    data: ImageData | None = None,
+) -> Settings:
+    """What acts: the header's resolved `block` and the data; as far as the configuration alone tells
+    where these were never made."""
+    if block is None:
+        resolved: Any = OmegaConf.to_container(cfg.header, resolve=True)
+        block = resolved
+    given = {key: block.get(key) for key in ("s", *NO_MARGIN)}
+    numbers = {k: float(v) for k, v in given.items() if isinstance(v, int | float)}
+    name = header_name(block, choices.header)
+    return Settings(
+        header=name,
+        dataset=data.name if data and choices.dataset == "folder" else choices.dataset,
+        embedding_dim=cfg.embedding_dim.size,
+        backbone=choices.backbone,
+        optimizer=choices.optimizer,
+        epochs=cfg.epochs,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        threads=torch.get_num_threads(),
+        **numbers,
+        in_formula=_is_formula(block),
+        matched=cfg.matched,
+        gap_deg=cfg.gap_deg if cfg.matched is not None else None,
+        num_classes=data.num_classes if data else None,
+        class_names=list(data.class_names) if data else [],
+        overrides=list(choices.overrides),
+        identity=identity(cfg),
+    )
+
+
+def _is_formula(block: Mapping[str, Any]) -> bool:
+    try:
+        return bool(getattr(get_object(str(block["_target_"])), "in_formula", False))
+    except Exception:  # a target that does not exist: the run failed for that
+        return False
+
+
+def _header_class(block: Mapping[str, Any]) -> type[Header]:
+    target = str(block.get("_target_"))
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise UserError(
+            f"header._target_ is '{target}', which cannot be imported; expected a subclass of "
+            "arcmargin.headers.Header by its full name"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Header)):
+        raise UserError(
+            f"header._target_ is '{target}', which is no subclass of arcmargin.headers.Header"
+        )
+    return found
+
+
+def _refuse_what_the_header_cannot(
+    cfg: DictConfig, block: Mapping[str, Any], header: str
+) -> None:
     """Unlike a margin that has no effect, a saving that is not made would end in a full memory."""
     for key, unset in (("class_chunk", None), ("sample_rate", 1.0)):
-        if cfg[key] != unset and key not in cfg.header:
-            header = HydraConfig.get().runtime.choices["header"]
+        if cfg[key] != unset and key not in block:
             raise UserError(
                 f"header={header} takes no {key}: only a head whose loss is a softmax over s·cos θ_j "
                 f"with a margin on the target alone does; drop {key}={cfg[key]}"
             )
 
 
-def _threads_of_job() -> int | None:
-    """As many as the launcher leaves for each of its jobs; None leaves torch's choice."""
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    return threads_per_job(hydra_config.launcher) if multirun else None
-
-
-def _frozen(data: Any, module: Any) -> Any:
-    """The data set as the frozen body sees it: once for all runs with these weights and images."""
-    from torch.nn import Identity
-
-    from arcmargin.data.features import with_features
-
-    if not isinstance(module.augment, Identity):
+def _data(cfg: DictConfig) -> ImageData:
+    data = instantiate(cfg.dataset, _convert_="all")
+    if not isinstance(data, ImageData):
         raise UserError(
-            "backbone.frozen=true computes features once: images cannot be augmented; set augment=none"
+            f"dataset._target_ is '{cfg.dataset._target_}', which made a {type(data).__name__}; expected a "
+            "function that returns an arcmargin.data.ImageData"
         )
-    return with_features(data, module.backbone, Path("outputs/features"))
+    if isinstance(pairs := cfg.verification_pairs, str):
+        data = add_pairs(data, pairs, data_dir=cfg.data_dir, on_bad_image=cfg.on_bad_image)
+    return data
 
 
-def _description(cfg: DictConfig, data: Any) -> dict[str, Any]:
-    """What it takes to use a checkpoint: the backbone's settings and how images are prepared."""
-    backbone: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
-    return {
-        "backbone": {k: v for k, v in backbone.items() if k not in ("weights", "frozen")},
-        "embedding_dim": cfg.embedding_dim.size,
-        "image_shape": list(data.image_shape),
-        "mean": data.mean.tolist(),
-        "std": data.std.tolist(),
-    }
-
-
-def pair_count(cfg: DictConfig) -> int | None:
-    """How many pairs to draw; a list of pairs has become part of the data."""
-    return None if isinstance(cfg.verification_pairs, str) else cfg.verification_pairs
-
-
-def tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -> Any:
-    """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
-    if cfg.logger is None:
-        return None
-    checkpoint = jobs.checkpoint(cfg.resume, folder)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    continues = checkpoint.parent.parent if checkpoint else None
-    start = instantiate(cfg.logger, _convert_="all")
-    return start(record=record, config=config, folder=folder, sweep=sweep, continues=continues)
-
-
-def blank_record(cfg: DictConfig, class_names: tuple[str, ...] = ()) -> Record:
-    hydra_config = HydraConfig.get()
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = hydra_config.overrides.task
-    return results.new_record(config, hydra_config.runtime.choices, overrides, class_names)
-
-
-def _match_margins(cfg: DictConfig, num_classes: int) -> None:
-    """Replace gap_deg by the one margin that the header names as its own."""
-    if cfg.gap_deg is None:
-        return
-    given = [o for o in HydraConfig.get().overrides.task if re.match(r"\+*m[123]=", o)]
+def _matched_margin(
+    cfg: DictConfig, num_classes: int, overrides: Sequence[str]
+) -> dict[str, float]:
+    """The one margin that the header names as its own, with the value that gives the wanted gap."""
+    given = [o for o in overrides if re.match(r"\+*(header\.)?m[123]=", o)]
     if given:
         raise UserError(
             f"gap_deg chooses the margins, so {given[0]} cannot be set with it; drop one"
         )
     margins = matched_margins(cfg.gap_deg, num_classes, cfg.embedding_dim.size)
-    if cfg.matched is not None:
-        cfg[cfg.matched] = margins[cfg.matched]
+    return {} if cfg.matched is None else {cfg.matched: margins[cfg.matched]}
 
 
-def _warn(cfg: DictConfig, record: Record) -> None:
+def _backbone(cfg: DictConfig, data: ImageData) -> Backbone:
+    settings: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
+    weights, frozen = settings.pop("weights", None), settings.pop("frozen", False)
+    if frozen and weights is None:
+        raise UserError("backbone.frozen=true needs weights to freeze: set backbone.weights too")
+    backbone = instantiate(
+        settings, image_shape=data.image_shape, embedding_dim=cfg.embedding_dim.size
+    )
+    if not isinstance(backbone, nn.Module):
+        raise UserError(
+            f"backbone._target_ is '{settings['_target_']}', which made a {type(backbone).__name__}; "
+            "expected a torch.nn.Module from images to embeddings"
+        )
+    if weights is None:
+        return backbone  # type: ignore[return-value]  # any module will do
+    if not isinstance(backbone, Backbone):
+        raise UserError(
+            "backbone.weights go into the body of an arcmargin.backbones.Backbone, which "
+            f"'{settings['_target_']}' does not make"
+        )
+    load_body(backbone.body, weights)
+    if frozen:
+        backbone.freeze_body()
+    return backbone
+
+
+def _features(data: ImageData, backbone: Backbone, augment: nn.Module) -> ImageData:
+    """The data set as the frozen body sees it: once for all runs with these weights and images."""
+    if not isinstance(augment, nn.Identity):
+        raise UserError(
+            "backbone.frozen=true computes features once: images cannot be augmented; set augment=none"
+        )
+    return with_features(data, backbone, FEATURES)
+
+
+def _description(cfg: DictConfig, data: ImageData) -> Description:
+    backbone: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
+    return Description(
+        {k: v for k, v in backbone.items() if k not in ("weights", "frozen")},
+        cfg.embedding_dim.size,
+        data.image_shape,
+        data.mean.tolist(),
+        data.std.tolist(),
+    )
+
+
+def _quieten_lightning() -> None:
+    """What Lightning says about itself is not what the run says."""
+    for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+
+
+def _warn(
+    cfg: DictConfig, block: Mapping[str, Any], choices: Choices, settings: Settings
+) -> None:
     """What a careful reader of the configuration would have noticed."""
-    for override in record.overrides:
+    for override in choices.overrides:
         key = re.match(r"\+*(m1|m2|m3|s)=", override)
-        if key and key[1] not in cfg.header:
-            log.warning("%s takes no %s: %s has no effect", record.header, key[1], override)
-    if not results.in_formula(record):
+        if key and key[1] not in block:
+            log.warning("%s takes no %s: %s has no effect", choices.header, key[1], override)
+    if not settings.in_formula:
         return
-    margins = (record.m1, record.m2, record.m3)
-    infeasible = infeasible_margin_message(*margins, len(record.class_names), record.embedding_dim)
-    if infeasible:
+    if settings.header not in (choices.header, "normface"):
+        log.warning("header=%s with these margins is %s", choices.header, settings.name)
+    margins = (float(block["m1"]), float(block["m2"]), float(block["m3"]))
+    classes, dim = len(settings.class_names), settings.embedding_dim
+    if infeasible := infeasible_margin_message(*margins, classes, dim):
         log.warning("%s", infeasible)

@@ -28,7 +28,8 @@ def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) 
         "config": {"sweep": sweep.name, "folder": str(sweep)},
     }
     own = sweep / "report"
-    run = begin(settings["mode"], arguments, own, own if (own / ID_FILE).exists() else None)
+    before = own if (own / ID_FILE).exists() else None
+    run = begin(settings["mode"], arguments, own, group=sweep, continues=before)
     if run is None:
         return
     try:

@@ -12,10 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.record import Embeddings, Result, Snapshots
 from arcmargin.report import drawing, figures, roc
 from arcmargin.report.style import angle_marks, class_colours
-from arcmargin.training.train import Outcome
 
 MOST_POINTS = 3000  # of the plot to turn
 MOST_CLASSES = 200  # of a confusion matrix: its table has as many rows as it has cells
@@ -42,25 +41,30 @@ def define_metrics(run: Any) -> None:
         run.define_metric(name, step_metric="epoch", summary=f"last,{best}")
 
 
-def pictures(record: Record, data: Embeddings) -> dict[str, Any]:
-    """Of a finished run's whole test split."""
-    shown: dict[str, Any] = {"test/embedding": embedding_picture(record, data)}
-    if len(drawing.directed(data)[1]):
+def pictures(result: Result) -> dict[str, Any]:
+    """Of a finished run's whole test split. What its folder holds already is not drawn again."""
+    shown: dict[str, Any] = {}
+    if result.folder and (drawn := result.folder / "embedding.png").exists():
+        shown["test/embedding"] = wandb.Image(str(drawn))
+    data = result.arrays.embeddings if result.arrays else None
+    if data is not None and len(drawing.directed(data)[1]):
         shown["test/angles"] = angle_histograms(data)
-        if record.embedding_dim in (2, 3):
-            shown["test/plot"] = embedding_plot(data, record.class_names)
-    if (curve := roc.picture(record)) is not None:
+        if result.settings.embedding_dim in (2, 3):
+            shown["test/plot"] = embedding_plot(data, result.settings.class_names)
+    if (curve := roc.picture(result)) is not None:
         shown["test/roc"] = _image(curve)
     return shown
 
 
-def tables(record: Record, outcome: Outcome, rows: int) -> dict[str, Any]:
+def tables(result: Result, rows: int) -> dict[str, Any]:
     """The confusion matrix, and so many rows of embeddings when asked for."""
-    labels, names = outcome.embeddings.labels, record.class_names
-    shown = confusion_matrix(labels, outcome.predicted, names)
+    if result.arrays is None:
+        return {}
+    arrays, names = result.arrays, result.settings.class_names
+    shown = confusion_matrix(arrays.embeddings.labels, arrays.predicted, names)
     if rows:
-        predicted = outcome.predicted[outcome.sampled]
-        shown["test/embeddings"] = embedding_table(outcome.snapshots, predicted, names, rows)
+        predicted = arrays.predicted[arrays.snapshots.rows]
+        shown["test/embeddings"] = embedding_table(arrays.snapshots, predicted, names, rows)
     return shown
 
 
@@ -76,8 +80,8 @@ def confusion_matrix(
     return {"test/confusion_matrix": plot}
 
 
-def embedding_picture(record: Record, data: Embeddings, caption: str = "") -> wandb.Image:
-    return _image(figures.panel(record, data), caption)
+def embedding_picture(result: Result, data: Embeddings, caption: str = "") -> wandb.Image:
+    return _image(figures.panel(result, data), caption)
 
 
 def angle_histograms(data: Embeddings) -> wandb.Image:

@@ -2,19 +2,14 @@
 
 import logging
 import os
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-# wandb.init imports this: 0.1 s now, 0.7 s when torch is loaded, for it searches all modules often.
-import wandb.apis.public
-
 from arcmargin.errors import UserError
-from arcmargin.record import Damaged, Record
+from arcmargin.record import Damaged, Result
 from arcmargin.tracking import mode as wandb_mode
 
 log = logging.getLogger(__name__)
@@ -36,29 +31,24 @@ _ENVIRONMENT = {
 }
 
 
-def prepare() -> None:
-    """Starts W&B's own process while other libraries load; who needs it sooner waits for it."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-
-    def set_up() -> None:
-        with suppress(Exception):  # it will be tried again, and what went wrong said
-            wandb.setup()
-
-    threading.Thread(target=set_up, daemon=True).start()
-
-
 def begin(
-    mode: str, arguments: Mapping[str, Any], folder: Path, continues: Path | None = None
+    mode: str,
+    arguments: Mapping[str, Any],
+    folder: Path,
+    *,
+    group: Path | None = None,
+    continues: Path | None = None,
 ) -> Any:
     """A wandb.Run made of wandb.init's `arguments`, or None: disabled, or W&B did not start.
 
-    `continues` is the folder whose W&B run goes on unless it finished; `folder` remembers the id of
+    `group` is the folder of the runs that belong together, `continues` is the folder whose W&B run goes on unless it finished; `folder` remembers the id of
     this one. Raises UserError when the mode is online and W&B did not start.
     """
-    chosen = wandb_mode.resolve(mode)
+    chosen = wandb_mode.resolve(mode, group)
     if chosen == "disabled":
         return None
-    os.environ.setdefault("WANDB_SILENT", "true")
+    # W&B's telemetry has no setting, only this variable; it would call home in offline mode too.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     # An id from the environment is its sender's business: a W&B sweep, or a person.
     own_id = not any(os.environ.get(name) for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID"))
     given = {**arguments, **(_same_run(continues) if own_id else {})}
@@ -73,7 +63,7 @@ def begin(
                 "project, or use wandb.mode=auto"
             ) from None
         log.warning("W&B did not start (%s)", reason)
-        run = _offline_instead(given) if chosen == "online" else None
+        run = _offline_instead(given, group) if chosen == "online" else None
     if run is not None and own_id:
         _remember(run.id, folder)
     return run
@@ -87,7 +77,11 @@ def without_key(error: BaseException) -> str:
 
 
 def _init(mode: Any, arguments: Mapping[str, Any]) -> Any:
-    settings: dict[str, Any] = {"init_timeout": START_SECONDS, "finish_timeout_raises": True}
+    settings: dict[str, Any] = {
+        "init_timeout": START_SECONDS,
+        "finish_timeout_raises": True,
+        "silent": True,
+    }
     if "WANDB_FINISH_TIMEOUT" not in os.environ:
         settings["finish_timeout"] = FINISH_SECONDS
     if "dir" in arguments:
@@ -95,8 +89,8 @@ def _init(mode: Any, arguments: Mapping[str, Any]) -> Any:
     return wandb.init(**arguments, mode=mode, settings=wandb.Settings(**settings))
 
 
-def _offline_instead(arguments: Mapping[str, Any]) -> Any:
-    wandb_mode.give_up()
+def _offline_instead(arguments: Mapping[str, Any], group: Path | None) -> Any:
+    wandb_mode.give_up(group)
     try:
         return _init("offline", arguments)
     except Exception as error:
@@ -110,7 +104,7 @@ def _same_run(folder: Path | None) -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
     try:
-        if Record.read(path.parent).finished:
+        if Result.read(path.parent).finished:
             return {}
     except Damaged:  # none yet: it was interrupted
         pass

@@ -3,21 +3,19 @@
 import logging
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
 from arcmargin.job.results import predicted_gap, short
-from arcmargin.metrics import geometry
-from arcmargin.record import Embeddings, Record
+from arcmargin.record import Result, Settings, display_path
 from arcmargin.tracking import media
 from arcmargin.tracking import mode as wandb_mode
 from arcmargin.tracking.start import begin, without_key
-from arcmargin.training.train import Outcome
+from arcmargin.training import checkpoints
+from arcmargin.training.snapshots import Moment
 
 log = logging.getLogger(__name__)
 
@@ -37,61 +35,62 @@ def start(
     pictures: int,
     table_rows: int,
     checkpoint: bool,
-    record: Record,
+    settings: Settings,
     config: Mapping[str, Any],
     folder: Path,
-    sweep: Path | None = None,
+    group: Path | None = None,
     continues: Path | None = None,
 ) -> "Tracker | None":
     """A running W&B run; None when disabled or when W&B did not start, which never costs a run.
 
-    `continues` is the run folder whose W&B run goes on. Raises UserError when the mode is online
+    `group` is the folder of the runs that belong together, `continues` the run folder whose W&B run goes on. Raises UserError when the mode is online
     and W&B cannot be reached.
     """
     arguments = {
         "project": project,
         "entity": entity,
-        "name": run_name(record),
-        "group": sweep.name if sweep else None,
+        "name": run_name(settings, wandb_mode.varying_keys(group)),
+        "group": group.name if group else None,
         "job_type": "train",
-        "tags": list(dict.fromkeys([record.header, record.dataset, *tags])),
+        "tags": list(dict.fromkeys([settings.header, settings.dataset, *tags])),
         "notes": notes,
-        "dir": str(sweep or folder),
-        "config": run_config(record, config, folder),
+        "dir": str(group or folder),
+        "config": run_config(settings, config, folder),
     }
-    run = begin(mode, arguments, folder, continues)
+    run = begin(mode, arguments, folder, group=group, continues=continues)
     if run is None:
         return None
-    tracker = Tracker(run, record, pictures=pictures, table_rows=table_rows, checkpoint=checkpoint)
+    tracker = Tracker(
+        run, settings, group=group, pictures=pictures, table_rows=table_rows, checkpoint=checkpoint
+    )
     tracker.safely(lambda: media.define_metrics(run))
     if not run.offline:
         log.info("W&B: %s", run.url)
-    elif sweep is None:
+    elif group is None:
         log.info("W&B: offline; to upload later: wandb sync %s", _shown(tracker.where["dir"]))
     return tracker
 
 
-def run_name(record: Record) -> str:
-    """`arcface m2=0.5 seed=1`: the header, its margins, and what else varies in the sweep (or was
-    set, in a single run)."""
-    swept = os.environ.get(wandb_mode.SWEPT)
-    parts = [record.name]
-    for override in record.overrides:
+def run_name(settings: Settings, varying: Sequence[str] | None = None) -> str:
+    """`arcface m2=0.5 seed=1`: the head, its margins, and what else varies in the group (or was set, in
+    a single run)."""
+    parts = [settings.name]
+    for override in settings.overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        told = key in swept.split(",") if swept else key.split(".")[0] not in _NOT_IN_NAME
-        if told and key not in _IN_NAME:
+        shown = key.split(".")[0] not in _NOT_IN_NAME if varying is None else key in varying
+        if shown and key.removeprefix("header.") not in _IN_NAME:
             parts.append(f"{key.rpartition('.')[2]}={value}")
     return " ".join(parts)
 
 
-def run_config(record: Record, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The whole configuration as plain values. At the top m1 m2 m3 s as the header takes them: the
-    columns of W&B's parallel coordinates; in each group its name."""
+def run_config(settings: Settings, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The whole configuration as plain values. At the top m1 m2 m3 s as they act: the columns of W&B's
+    parallel coordinates; in each group its name."""
     plain = {key: value for key, value in config.items() if key not in ("wandb", "logger")}
     for group in ("header", "dataset", "backbone", "optimizer"):
-        plain[group] = {"name": getattr(record, group), **plain.get(group, {})}
-    for key in ("m1", "m2", "m3", "s", "git_commit", "overrides"):
-        plain[key] = getattr(record, key)
+        plain[group] = {"name": getattr(settings, group), **plain.get(group, {})}
+    for key in ("m1", "m2", "m3", "s", "identity", "overrides"):
+        plain[key] = getattr(settings, key)
     return {**plain, "folder": str(folder)}
 
 
@@ -99,11 +98,19 @@ class Tracker(Logger):
     """One W&B run behind Lightning's logger interface. After its first failure it stays silent."""
 
     def __init__(
-        self, run: Any, record: Record, *, pictures: int, table_rows: int, checkpoint: bool
+        self,
+        run: Any,
+        settings: Settings,
+        *,
+        group: Path | None = None,
+        pictures: int,
+        table_rows: int,
+        checkpoint: bool,
     ) -> None:
         super().__init__()
         self.run = run
-        self.record = record
+        self.settings = settings
+        self.group = group
         self.pictures = pictures
         self.table_rows = table_rows
         self.checkpoint = checkpoint
@@ -140,35 +147,30 @@ class Tracker(Logger):
         named = {_sectioned(key): value for key, value in metrics.items() if value is not None}
         self.safely(lambda: self.run.log(named))
 
-    def watch(self, epoch: int, data: Embeddings, accuracy: float) -> None:
+    def show_moment(self, moment: Moment) -> None:
         """The embeddings at a moment of training: pictures that the media slider goes through."""
-        place = epoch * self.pictures // max(self.record.epochs or 1, 1)
+        place = moment.epoch * self.pictures // max(self.settings.epochs or 1, 1)
         if self.pictures and place > self._drawn:
             self._drawn = place
-            self.safely(lambda: self.run.log(self._moment(epoch, data, accuracy)))
+            self.safely(lambda: self.run.log(self._moment(moment)))
 
-    def _moment(self, epoch: int, data: Embeddings, accuracy: float) -> dict[str, Any]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
-            metrics = geometry.measure(data.embeddings, data.labels)
-        metrics |= {"accuracy": accuracy, "gap_predicted_deg": predicted_gap(self.record)}
-        record = replace(self.record, metrics=metrics)
-        picture = media.embedding_picture(record, data, f"epoch {epoch}")
-        return {"embedding": picture, "epoch": epoch}
+    def _moment(self, moment: Moment) -> dict[str, Any]:
+        result = Result(settings=self.settings, metrics=moment.metrics)
+        picture = media.embedding_picture(result, moment.embeddings, f"epoch {moment.epoch}")
+        return {"embedding": picture, "epoch": moment.epoch}
 
-    def finish(self, outcome: Outcome, checkpoint: Path) -> None:
+    def finish(self, result: Result) -> None:
         """The final numbers, pictures and tables; then the run is closed."""
-        record, data = self.record, outcome.embeddings
-        epoch = {"epoch": record.epochs}
-        values = {f"test/{k}": v for k, v in record.metrics.items() if v is not None}
+        epoch = {"epoch": self.settings.epochs}
+        values = {f"test/{k}": v for k, v in result.metrics.items() if v is not None}
         self.safely(lambda: self.run.summary.update(values))
-        self.safely(lambda: self.run.log(epoch | media.pictures(record, data)))
+        self.safely(lambda: self.run.log(epoch | media.pictures(result)))
         if not self.run.offline and (reason := wandb_mode.problem()):
             self._fail(reason)  # a table or an artifact would wait for the server
-        self.safely(lambda: self.run.log(epoch | media.tables(record, outcome, self.table_rows)))
-        if self.checkpoint:
-            name = f"model-{self.run.id}"
-            self.safely(lambda: self.run.log_artifact(media.artifact(name, "model", [checkpoint])))
+        self.safely(lambda: self.run.log(epoch | media.tables(result, self.table_rows)))
+        if self.checkpoint and result.folder:
+            name, file = f"model-{self.run.id}", checkpoints.in_run(result.folder)
+            self.safely(lambda: self.run.log_artifact(media.artifact(name, "model", [file])))
         self.close(0)
 
     def fail(self, error: str) -> None:
@@ -183,7 +185,7 @@ class Tracker(Logger):
         except Exception as error:
             self._fail(without_key(error))
         if self.failed and not self.run.offline:
-            wandb_mode.give_up()
+            wandb_mode.give_up(self.group)
 
     def _fail(self, reason: str) -> None:
         if not self.failed:
@@ -198,7 +200,7 @@ class Tracker(Logger):
 
 def _shown(directory: str) -> str:
     """For pasting into a shell."""
-    return shlex.quote(short(Path(directory)))
+    return shlex.quote(display_path(Path(directory)))
 
 
 def _sectioned(name: str) -> str:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -21,11 +21,21 @@ class TrainingDiverged(UserError):
     """The loss is no longer a finite number."""
 
 
+class Description(NamedTuple):
+    """What it takes to use a checkpoint's backbone, in plain values."""
+
+    backbone: dict[str, Any]  # the settings of its builder, `_target_` among them
+    embedding_dim: int
+    image_shape: tuple[int, int, int]
+    mean: list[float]  # of pixels scaled to 0..1, one a channel
+    std: list[float]
+
+
 class MarginModule(pl.LightningModule):
     """Trains backbone and header together on the header's own loss.
 
     `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
-    each checkpoint as it is: plain values that say how the backbone is built and images are prepared.
+    each checkpoint.
     """
 
     def __init__(
@@ -37,7 +47,7 @@ class MarginModule(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler],
         augment: nn.Module | None = None,
         header_lr: float = 1.0,
-        description: dict[str, Any] | None = None,
+        description: Description | None = None,
     ) -> None:
         super().__init__()
         if header_lr < 0:
@@ -111,7 +121,8 @@ class MarginModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self.curves
-        checkpoint["arcmargin"] = self.description
+        if self.description is not None:
+            checkpoint["arcmargin"] = self.description._asdict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = checkpoint["curves"]

@@ -1,8 +1,9 @@
-"""What the embeddings look like on the way: a sample of them at some of the epochs."""
+"""What the embeddings look like on the way: a sample of the test split at some of the epochs."""
 
 import time
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -10,16 +11,25 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from arcmargin.data.image_data import ImageData
+from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Snapshots
 
 THUMBNAIL_PIXELS = 2_000_000  # of all snapshot images together: keeps an HTML page small
+
+
+class Moment(NamedTuple):
+    """The sample after an epoch, measured."""
+
+    epoch: int
+    embeddings: Embeddings
+    metrics: dict[str, float | None]  # accuracy and geometry
 
 
 class SnapshotTaker(Callback):
     """Embeds a bounded sample of test images through the epochs, for the replay of training.
 
     At most `moments` + 1 times, at most `size` images: about a percent of a usual run's time.
-    `watch` is told the epoch, the embeddings and their accuracy each time.
+    `on_moment` is told each of them.
     """
 
     def __init__(
@@ -28,13 +38,13 @@ class SnapshotTaker(Callback):
         *,
         size: int = 2000,
         moments: int = 16,
-        watch: Callable[[int, Embeddings, float], None] | None = None,
+        on_moment: Callable[[Moment], None] | None = None,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.index = torch.randperm(len(data.test), generator=generator)[:size].sort().values
+        self.rows = torch.randperm(len(data.test), generator=generator)[:size].sort().values
         self.data = data
         self.moments = moments
-        self.watch = watch
+        self.on_moment = on_moment
         self.epochs: list[int] = []
         self.embeddings: list[torch.Tensor] = []
         self.centres: list[torch.Tensor] = []
@@ -54,16 +64,20 @@ class SnapshotTaker(Callback):
     def _take(self, epoch: int, module: Any) -> None:
         start = time.perf_counter()
         split = self.data.test
-        index = self.index.to(split.labels.device)
-        embedded = module.embed(split.images[index])
+        rows = self.rows.to(split.labels.device)
+        embedded = module.embed(split.images[rows])
         self.epochs.append(epoch)
         self.embeddings.append(embedded.cpu())
         self.centres.append(module.header.directions.detach().float().cpu())
-        if self.watch is not None:
-            labels = split.labels[index].to(embedded.device)
+        if self.on_moment is not None:
+            labels = split.labels[rows].to(embedded.device)
             right = module.header.logits(embedded).argmax(1) == labels
-            taken = self.embeddings[-1].numpy(), labels.cpu().numpy(), self.centres[-1].numpy()
-            self.watch(epoch, Embeddings(*taken), right.double().mean().item())
+            arrays = self.embeddings[-1].numpy(), labels.cpu().numpy(), self.centres[-1].numpy()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
+                metrics = geometry.measure(*arrays[:2])
+            accuracy = {"accuracy": right.double().mean().item()}
+            self.on_moment(Moment(epoch, Embeddings(*arrays), accuracy | metrics))
         self.seconds += time.perf_counter() - start
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,13 +90,14 @@ class SnapshotTaker(Callback):
 
     def snapshots(self) -> Snapshots:
         split = self.data.test
-        index = self.index.to(split.labels.device)
-        images = split.images[index]
+        rows = self.rows.to(split.labels.device)
+        images = split.images[rows]
         shown = self.data.pictures and images.numel() <= THUMBNAIL_PIXELS
         return Snapshots(
             epochs=np.asarray(self.epochs),
             embeddings=torch.stack(self.embeddings).numpy(),
-            labels=split.labels[index].cpu().numpy(),
+            labels=split.labels[rows].cpu().numpy(),
             centres=torch.stack(self.centres).numpy(),
+            rows=self.rows.numpy(),
             thumbnails=self.data.thumbnails(images) if shown else None,
         )

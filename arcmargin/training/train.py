@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Int
-from pytorch_lightning.callbacks import Callback
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -18,59 +17,24 @@ from arcmargin.errors import UserError
 from arcmargin.metrics import geometry
 from arcmargin.metrics.open_set import Evaluation
 from arcmargin.metrics.open_set import evaluate as evaluate_unseen
-from arcmargin.record import Embeddings, Snapshots, Unseen
-from arcmargin.training.checkpoints import Checkpoints, check_resumable
+from arcmargin.record import Arrays, Embeddings, OpenSet, Result, Settings, Unseen
+from arcmargin.training import checkpoints
+from arcmargin.training.callbacks import (
+    Interrupted,
+    Monitor,
+    OnEpoch,
+    Progress,
+    ResumableRandomness,
+)
 from arcmargin.training.module import MarginModule
-from arcmargin.training.monitor import Monitor
-from arcmargin.training.progress import Progress
-from arcmargin.training.snapshots import SnapshotTaker
-
-
-class PassNumber(Callback):
-    """Tells the training batches which pass this is: their order depends on nothing else.
-
-    A resumed run draws what an undisturbed one would have: the random state is in the checkpoint.
-    """
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-        self.random: dict[str, torch.Tensor] = {}
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.batches.set_epoch(trainer.current_epoch)
-        if "cpu" in self.random:
-            torch.set_rng_state(self.random["cpu"])
-        if "cuda" in self.random and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self.random["cuda"])
-        self.random = {}
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
-        state = {"cpu": torch.get_rng_state()}
-        return state | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
-
-    def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
-        self.random = state_dict
-
-
-class Outcome(NamedTuple):
-    """What is left of a finished run."""
-
-    embeddings: Embeddings  # of the whole test split
-    predicted: Int[np.ndarray, "n"]  # its classes, by the header
-    snapshots: Snapshots
-    sampled: Int[np.ndarray, "m"]  # which rows of the test split the snapshots show
-    metrics: dict[str, float | None]
-    curves: dict[str, list[float | None]]
-    durations: dict[str, float]
-    unseen: Unseen | None = None  # images of classes held out of training
-    openset: Evaluation | None = None  # how they are told apart
+from arcmargin.training.snapshots import Moment, SnapshotTaker
 
 
 def train(
     module: MarginModule,
     data: ImageData,
     trainer: Callable[..., pl.Trainer],
+    settings: Settings,
     *,
     epochs: int,
     batch_size: int,
@@ -79,17 +43,18 @@ def train(
     evaluate: str = "last",
     verification_pairs: int | None = None,
     logger: Logger | None = None,
-    watch: Callable[[int, Embeddings, float], None] | None = None,
-    report: Callable[[int, int], None] | None = None,
+    on_moment: Callable[[Moment], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     resume: Path | None = None,
-) -> Outcome:
+) -> Result:
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
 
     `trainer` makes a Lightning trainer from the arguments given here. Checkpoints go to
-    folder/checkpoints: last.ckpt and best.ckpt, the highest validation accuracy.
+    folder/checkpoints: last.ckpt and best.ckpt, the highest validation accuracy. `settings` are what
+    module and data were built of; they come back in the result, and nothing here depends on them.
     Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
-    `watch` sees a sample of the test embeddings, with their accuracy, at some of the epochs;
-    `report` is told each epoch that ended and how many there are.
+    `on_moment` sees a sample of the test embeddings at some of the epochs, `on_epoch` each epoch that
+    ended: it may raise Interrupted, which comes out here once that epoch's checkpoint is written.
     """
     if epochs < 1:
         raise UserError(f"epochs must be at least 1, got {epochs}")
@@ -97,53 +62,62 @@ def train(
         raise UserError(f"evaluate must be 'last' or 'best', got '{evaluate}'")
     _check_pairs(verification_pairs, data)
     if resume is not None:
-        check_resumable(resume, module, epochs)
+        checkpoints.check_resumable(resume, module, epochs)
     start = time.perf_counter()
-    taker = SnapshotTaker(data, watch=watch)
+    taker = SnapshotTaker(data, on_moment=on_moment)
     batches = Batches(data.train, batch_size, seed=seed)
-    checkpoints = Checkpoints(folder / "checkpoints")
+    progress = Progress(on_epoch)
+    last, best = checkpoints.callbacks(folder)
     fitter = _trainer(
         trainer,
         max_epochs=epochs,
         callbacks=[
-            PassNumber(batches),
+            ResumableRandomness(batches),
             taker,
-            Progress(report),
-            checkpoints,
+            progress,
             *([Monitor()] if logger else []),
+            last,
+            best,
         ],
+        # One process: a cluster's variables around it, or a srun on the machine, mean nothing to it.
+        plugins=[LightningEnvironment(), checkpoints.AtomicCheckpointIO()],
         logger=logger or False,
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    _check_validation(fitter, steps=len(batches))
+    _check_every_epoch_validates(fitter, steps=len(batches))
     data = _on_device(data, fitter.strategy.root_device)
     batches.split, taker.data = data.train, data
     _fit(fitter, module, batches, Batches(data.val, 1000), resume)
+    if progress.interrupted and fitter.current_epoch < epochs:
+        raise Interrupted
     trained = time.perf_counter()
-    if evaluate == "best" and checkpoints.best:
-        state = torch.load(checkpoints.best, map_location="cpu", weights_only=True)
+    if evaluate == "best":
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
     module.to(fitter.strategy.root_device).eval()
     embeddings, predicted, metrics = _evaluate(module, data)
-    unseen = _unseen(module, data)
-    openset = None
+    unseen = _embed_unseen(module, data)
+    found = None
     if unseen is not None:
         pairs = data.pairs if verification_pairs is None else verification_pairs
-        openset = evaluate_unseen(unseen.embeddings, unseen.labels, pairs)
-        metrics |= openset.metrics
-    durations = {
-        "train_s": trained - start,
-        "snapshots_s": taker.seconds,
-        "evaluate_s": time.perf_counter() - trained,
-    }
-    curves = {k: v for k, v in module.curves.items() if any(value is not None for value in v)}
-    sampled = taker.index.numpy()
-    moments = taker.snapshots()
-    return Outcome(
-        *(embeddings, predicted, moments, sampled, metrics, curves, durations, unseen, openset)
+        found = evaluate_unseen(unseen.embeddings, unseen.labels, pairs)
+    return Result(
+        settings=settings,
+        score=module.curves["val_accuracy"][-1],
+        metrics=metrics | (found.metrics if found else {}),
+        intervals=found.intervals if found else {},
+        curves={k: v for k, v in module.curves.items() if any(value is not None for value in v)},
+        open_set=_open_set(found) if found else None,
+        durations={
+            "train_s": trained - start,
+            "snapshots_s": taker.seconds,
+            "evaluate_s": time.perf_counter() - trained,
+        },
+        checkpoint=checkpoints.BEST if evaluate == "best" else checkpoints.LAST,
+        arrays=Arrays(embeddings, predicted, taker.snapshots(), unseen),
     )
 
 
@@ -164,8 +138,8 @@ def _trainer(make: Callable[..., pl.Trainer], **arguments: Any) -> pl.Trainer:
         raise UserError(f"Lightning cannot train with these trainer settings: {error}") from error
 
 
-def _check_validation(trainer: pl.Trainer, *, steps: int) -> None:
-    """Each epoch of `steps` ends with a validation: its accuracy chooses best.ckpt and is the score."""
+def _check_every_epoch_validates(trainer: pl.Trainer, *, steps: int) -> None:
+    """Its accuracy chooses best.ckpt and is the score. An epoch has `steps` steps."""
     left_out = {
         "limit_val_batches": trainer.limit_val_batches == 0,
         "check_val_every_n_epoch": trainer.check_val_every_n_epoch != 1,
@@ -214,10 +188,15 @@ def _evaluate(
     return result, predicted.cpu().numpy(), {"accuracy": accuracy, **geometric}
 
 
-def _unseen(module: MarginModule, data: ImageData) -> Unseen | None:
+def _embed_unseen(module: MarginModule, data: ImageData) -> Unseen | None:
     if data.unseen is None:
         return None
     embedded = module.embed(data.unseen.images).cpu().numpy()
     return Unseen(
         embedded, data.unseen.labels.cpu().numpy(), np.array(data.unseen_names, dtype=str)
     )
+
+
+def _open_set(found: Evaluation) -> OpenSet:
+    roc = {"far": found.roc.get("far", []), "tar": found.roc.get("tar", [])}
+    return OpenSet(**found.about, **roc, thresholds=found.thresholds, notes=found.notes)  # type: ignore[arg-type]

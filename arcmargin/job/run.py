@@ -1,0 +1,185 @@
+"""One run of a configuration: build, train, write, tell."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from arcmargin.job import folder as run_folder
+from arcmargin.job import schema
+from arcmargin.job.identity import identity
+from arcmargin.job.provenance import git_commit, versions
+from arcmargin.job.terminal import result_table
+from arcmargin.job.user_errors import sentence
+from arcmargin.margins import predicted_gap_deg
+from arcmargin.record import Result, Settings, display_path
+
+if TYPE_CHECKING:  # seconds that --help and a typo need not wait for
+    from arcmargin.job.build import Choices
+
+log = logging.getLogger("arcmargin")
+
+OnSettings = Callable[[Settings], None]
+OnEpoch = Callable[[int, int, float], None]
+# What a run that never started may have left in its folder.
+NOTHING_YET = {".hydra", run_folder.LOCK_FILE, "run.log", "wandb", "wandb_run_id"}
+
+
+def run(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    group: Path | None = None,
+    on_settings: OnSettings | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Result:
+    """One run: its result lands in `folder`. A finished result of this very run is returned as it is.
+
+    `group` is the folder of the runs that belong together. `on_settings` hears what acts once the
+    objects are built; `on_epoch(done, of, validation accuracy)` each epoch, and may raise
+    training.callbacks.Interrupted to end the run, which comes out here.
+    """
+    schema.check(cfg)
+    with run_folder.alone(folder):
+        before = run_folder.finished(folder, identity(cfg))
+        if before is not None:
+            log.info("%s is finished already: %s", before.settings.name, display_path(folder))
+            return before
+        try:
+            return _run(cfg, folder, group, on_settings, on_epoch)
+        except Exception:
+            _remove_if_empty(folder)
+            raise
+
+
+def failed(cfg: DictConfig, error: BaseException, settings: Settings | None = None) -> Result:
+    """The record of a run that failed, to be written by who wants it."""
+    from arcmargin.job.build import settings_of
+
+    return Result(
+        settings=settings or settings_of(cfg, _choices()),
+        status="failed",
+        error=sentence(error),
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+
+
+def _run(
+    cfg: DictConfig,
+    folder: Path,
+    group: Path | None,
+    on_settings: OnSettings | None,
+    on_epoch: OnEpoch | None,
+) -> Result:
+    started = time.perf_counter()
+    from arcmargin.job.build import build, settings_of
+    from arcmargin.training import checkpoints
+    from arcmargin.training.callbacks import Interrupted
+    from arcmargin.training.train import train
+
+    try:
+        data, module, settings = build(cfg, _choices())
+    except Exception as error:
+        if group is not None and (tracker := _tracker(cfg, settings_of(cfg, _choices()), folder, group)):
+            tracker.fail(sentence(error))
+        raise
+    if on_settings is not None:
+        on_settings(settings)
+    tracker = _tracker(cfg, settings, folder, group)
+    try:
+        result = train(
+            module,
+            data,
+            instantiate(cfg.trainer),
+            settings,
+            epochs=cfg.epochs,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            folder=folder,
+            evaluate=cfg.evaluate,
+            # A list of pairs has become part of the data.
+            verification_pairs=None
+            if isinstance(cfg.verification_pairs, str)
+            else cfg.verification_pairs,
+            logger=tracker,
+            on_moment=tracker.show_moment if tracker else None,
+            on_epoch=on_epoch,
+            resume=checkpoints.find(cfg.resume, folder),
+        )
+        result.metrics["gap_predicted_deg"] = predicted_gap(settings)
+        result.versions, result.git_commit = versions(), git_commit()
+        result.wandb = tracker.where if tracker else None
+        pictures = _write_arrays_and_pictures(result, folder)
+        result.durations["total_s"] = time.perf_counter() - started
+        result.write(folder)
+    except BaseException as error:
+        if tracker:
+            interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
+            tracker.close(255) if interrupted else tracker.fail(sentence(error))
+        raise
+    for note in result.open_set.notes if result.open_set else ():
+        log.warning("%s", note)
+    print(result_table(result))
+    print("\n".join(display_path(path) for path in (*pictures, folder)), flush=True)
+    if tracker:  # last: the result is on disk whatever W&B does
+        tracker.finish(result)
+    return result
+
+
+def predicted_gap(settings: Settings) -> float | None:
+    """Degrees, on the circle."""
+    s = settings
+    if s.embedding_dim != 2 or not s.in_formula or None in (s.m1, s.m2, s.m3):
+        return None
+    return predicted_gap_deg(s.m1 or 1.0, s.m2 or 0.0, s.m3 or 0.0, len(s.class_names))
+
+
+def _write_arrays_and_pictures(result: Result, folder: Path) -> list[Path]:
+    """All but the record, which comes last; returns the pictures."""
+    from arcmargin.report import figures, interactive
+
+    arrays = result.arrays
+    if arrays is None:
+        return []
+    arrays.save(folder)
+    picture = figures.panel(result, arrays.embeddings)
+    pictures = [figures.save(picture, folder / "embedding.png")]
+    if result.settings.embedding_dim in (2, 3):  # something to turn or to replay
+        page = interactive.embedding_page(result, *arrays.embeddings, arrays.snapshots)
+        pictures.append(interactive.write_page(folder / "embedding.html", page))
+    return pictures
+
+
+def _choices() -> "Choices":
+    from arcmargin.job.build import Choices
+
+    hydra = HydraConfig.get()
+    groups = ("header", "dataset", "backbone", "optimizer")
+    return Choices(*(hydra.runtime.choices[one] for one in groups), list(hydra.overrides.task))
+
+
+def _tracker(cfg: DictConfig, settings: Settings, folder: Path, group: Path | None) -> Any:
+    """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
+    if cfg.logger is None:
+        return None
+    from arcmargin.training import checkpoints
+
+    checkpoint = checkpoints.find(cfg.resume, folder)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = {**plain, "git_commit": git_commit()}
+    continues = checkpoint.parent.parent if checkpoint else None
+    start = instantiate(cfg.logger, _convert_="all")
+    return start(settings=settings, config=config, folder=folder, group=group, continues=continues)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """A run that never started leaves nothing behind."""
+    if {path.name for path in folder.iterdir()} <= NOTHING_YET:
+        shutil.rmtree(folder)
