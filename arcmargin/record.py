@@ -280,7 +280,16 @@ class Snapshots(NamedTuple):
     labels: Int[np.ndarray, "n"]
     centres: Float[np.ndarray, "e c d"]
     rows: Int[np.ndarray, "n"]  # which of the test split's these are
+    metric_names: Shaped[np.ndarray, "k"]  # accuracy and geometry of the sample at each moment
+    metrics: Float[np.ndarray, "e k"]  # NaN where not defined
     thumbnails: UInt8[np.ndarray, "n h w ..."] | None = None  # (n, h, w) or (n, h, w, 3)
+
+    def metric(self, name: str) -> Float[np.ndarray, "e"]:
+        """Through the epochs; NaN where it is not defined."""
+        names = self.metric_names.tolist()
+        if name not in names:
+            return np.full(len(self.epochs), np.nan)
+        return self.metrics[:, names.index(name)]
 
     def save(self, folder: Path | str) -> Path:
         return _save(Path(folder) / "snapshots.npz", self._asdict())
@@ -292,6 +301,7 @@ class Snapshots(NamedTuple):
         if not path.exists():
             return None
         axes = {"epochs": "e", "embeddings": "end", "labels": "n", "centres": "ecd", "rows": "n"}
+        axes |= {"metric_names": "k", "metrics": "ek"}
         return cls(**_load(path, {**axes, "thumbnails": "n…"}, optional=("thumbnails",)))
 
 
@@ -316,6 +326,7 @@ _DTYPES: dict[str, type] = {  # the rest: float32
     "rows": np.int64,
     "thumbnails": np.uint8,
     "class_names": np.str_,
+    "metric_names": np.str_,
 }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
-from arcmargin.job.results import predicted_gap, short
 from arcmargin.record import Result, Settings, display_path
 from arcmargin.tracking import media
 from arcmargin.tracking import mode as wandb_mode

@@ -14,6 +14,7 @@ from arcmargin.data.image_data import ImageData
 from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Snapshots
 
+_KEPT = ("epochs", "embeddings", "centres", "metrics")  # in a checkpoint
 THUMBNAIL_PIXELS = 2_000_000  # of all snapshot images together: keeps an HTML page small
 
 
@@ -48,6 +49,7 @@ class SnapshotTaker(Callback):
         self.epochs: list[int] = []
         self.embeddings: list[torch.Tensor] = []
         self.centres: list[torch.Tensor] = []
+        self.metrics: list[dict[str, float | None]] = []
         self.seconds = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,24 +71,23 @@ class SnapshotTaker(Callback):
         self.epochs.append(epoch)
         self.embeddings.append(embedded.cpu())
         self.centres.append(module.header.directions.detach().float().cpu())
+        labels = split.labels[rows].to(embedded.device)
+        right = module.header.logits(embedded).argmax(1) == labels
+        arrays = self.embeddings[-1].numpy(), labels.cpu().numpy(), self.centres[-1].numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
+            geometric = geometry.measure(*arrays[:2])
+        self.metrics.append({"accuracy": right.double().mean().item(), **geometric})
         if self.on_moment is not None:
-            labels = split.labels[rows].to(embedded.device)
-            right = module.header.logits(embedded).argmax(1) == labels
-            arrays = self.embeddings[-1].numpy(), labels.cpu().numpy(), self.centres[-1].numpy()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
-                metrics = geometry.measure(*arrays[:2])
-            accuracy = {"accuracy": right.double().mean().item()}
-            self.on_moment(Moment(epoch, Embeddings(*arrays), accuracy | metrics))
+            self.on_moment(Moment(epoch, Embeddings(*arrays), self.metrics[-1]))
         self.seconds += time.perf_counter() - start
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs, "embeddings": self.embeddings, "centres": self.centres}
+        return {name: getattr(self, name) for name in _KEPT}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.epochs = state_dict["epochs"]
-        self.embeddings = state_dict["embeddings"]
-        self.centres = state_dict["centres"]
+        for name in _KEPT:
+            setattr(self, name, state_dict[name])
 
     def snapshots(self) -> Snapshots:
         split = self.data.test
@@ -99,5 +100,7 @@ class SnapshotTaker(Callback):
             labels=split.labels[rows].cpu().numpy(),
             centres=torch.stack(self.centres).numpy(),
             rows=self.rows.numpy(),
+            metric_names=np.array(list(self.metrics[0]), dtype=str),
+            metrics=np.array([list(one.values()) for one in self.metrics], dtype=float),
             thumbnails=self.data.thumbnails(images) if shown else None,
         )
