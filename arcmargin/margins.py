@@ -35,7 +35,9 @@ def check_scale(s: float) -> None:
 
 def formula_name(m1: float, m2: float, m3: float) -> str:
     """What the formula is called with these margins: by its paper where a single one acts."""
-    acting = [key for key, value in zip(NO_MARGIN, (m1, m2, m3), strict=True) if value != NO_MARGIN[key]]
+    acting = [
+        key for key, value in zip(NO_MARGIN, (m1, m2, m3), strict=True) if value != NO_MARGIN[key]
+    ]
     if not acting:
         return "normface"
     papers = {"m1": "sphereface", "m2": "arcface", "m3": "cosface"}

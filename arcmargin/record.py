@@ -30,210 +30,7 @@ class Damaged(UserError):
     """A file of a run that cannot be used; the message names it and says why."""
 
 
-# ---- what a run is ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What acted in a run, as its objects were built; None for what the head does not take."""
-
-    header: str  # a head of the formula is named by its margins, any other by its configuration
-    dataset: str
-    embedding_dim: int
-    backbone: str | None = None
-    optimizer: str | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    seed: int | None = None
-    threads: int | None = None
-    s: float | None = None
-    m1: float | None = None
-    m2: float | None = None  # radians
-    m3: float | None = None
-    in_formula: bool = False  # exactly s·(cos(m1·θ + m2) − m3): what is predicted holds for no other
-    matched: str | None = None  # the margin that gap_deg sets
-    gap_deg: float | None = None
-    num_classes: int | None = None
-    class_names: list[str] = field(default_factory=list)
-    overrides: list[str] = field(default_factory=list)
-    identity: str = ""  # equal where two runs compute the same
-
-    @property
-    def name(self) -> str:
-        """`arcface m2=0.5`: the head and the margins that act."""
-        margins = {key: getattr(self, key) for key in NO_MARGIN}
-        acting = (f"{k}={v:.4g}" for k, v in margins.items() if v not in (None, NO_MARGIN[k]))
-        return " ".join([self.header, *acting])
-
-
-@dataclass(kw_only=True)
-class OpenSet:
-    """What belongs to the metrics of classes that training has not seen."""
-
-    images: int
-    classes: int | None = None
-    genuine_pairs: int | None = None
-    impostor_pairs: int | None = None
-    folds: int | None = None
-    how: str = ""  # which pairs, and what was drawn again for the intervals
-    far: list[float] = field(default_factory=list)  # of the ROC, the same in every run
-    tar: list[float | None] = field(default_factory=list)  # None: too few pairs
-    thresholds: dict[str, float] = field(default_factory=dict)  # cosines
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(kw_only=True)
-class Result:
-    """What a run was and what came of it."""
-
-    settings: Settings
-    status: str = "finished"  # or "failed", and then `error` says why
-    error: str | None = None
-    score: float | None = None  # validation accuracy after the last epoch
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %
-    curves: dict[str, list[float | None]] = field(default_factory=dict)  # a value an epoch
-    open_set: OpenSet | None = None
-    durations: dict[str, float] = field(default_factory=dict)  # seconds
-    checkpoint: str | None = None  # the file in checkpoints/ whose weights were tested
-    wandb: dict[str, str | None] | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    git_commit: str | None = None
-    schema: int = SCHEMA
-    arrays: "Arrays | None" = None  # as training leaves them; files of their own, not read back
-    folder: Path | None = None  # where the file is; not part of it
-    sweep: str = ""  # what a report calls the sweep it belongs to; not part of it
-
-    @property
-    def finished(self) -> bool:
-        return self.status == "finished"
-
-    def write(self, folder: Path | str) -> Path:
-        """Write folder/record.json; NaN and infinity become null."""
-        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_WRITTEN}
-        content["settings"] = asdict(self.settings)
-        content["open_set"] = self.open_set and asdict(self.open_set)
-        text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
-        path = Path(folder) / RECORD_FILE
-        write_atomically(path, lambda file: file.write(text.encode()))
-        self.folder = path.parent
-        return path
-
-    @classmethod
-    def read(cls, folder: Path | str) -> "Result":
-        """Raises Damaged when folder/record.json is missing, cut short or of another schema."""
-        path = Path(folder) / RECORD_FILE
-        try:
-            content = json.loads(
-                path.read_bytes(), parse_constant=lambda _: None, parse_int=_parse_int
-            )
-            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no text
-        except OSError as error:
-            raise Damaged(f"{path} cannot be read: {error.strerror}") from error
-        except RecursionError as error:
-            raise Damaged(f"{path} is nested too deeply to be a record") from error
-        except ValueError as error:  # not JSON, or not UTF-8
-            raise Damaged(f"{path} is not valid JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise Damaged(f"{path} holds a {type(content).__name__}, not an object")
-        if content.get("schema") != SCHEMA:
-            raise Damaged(
-                f"{path} has schema {content.get('schema')!r}, but this version reads {SCHEMA}"
-            )
-        if content.get("status", "finished") not in ("finished", "failed"):
-            raise Damaged(f"{path} has status {content['status']!r}, not finished or failed")
-        settings = _checked(Settings, content.get("settings"), path)
-        open_set = content.get("open_set")
-        parts = {"settings": settings}
-        parts |= {"open_set": _checked(OpenSet, open_set, path)} if open_set else {}
-        result = _checked(cls, {**content, **parts}, path)
-        result.folder = path.parent
-        return result
-
-
-_NOT_WRITTEN = {"arrays", "folder", "sweep"}
-T = TypeVar("T", Settings, OpenSet, Result)
-
-
-def _checked(kind: type[T], content: Any, path: Path) -> T:
-    """The content as an object of this kind; what a later version added is left aside."""
-    if not isinstance(content, dict):
-        raise Damaged(f"{path} has no {kind.__name__.lower()}")
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)} - _NOT_WRITTEN
-    values = {key: value for key, value in content.items() if key in known}
-    for key, value in values.items():
-        if isinstance(value, int) and float in get_args(hints[key]):
-            values[key] = value = float(value)  # JSON written elsewhere may say 3 for 3.0
-        if not _fits(value, hints[key]):
-            shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}…"
-            raise Damaged(f"{path} has {key} = {shown}, but it must be {_in_words(hints[key])}")
-    try:
-        return kind(**values)
-    except TypeError as error:  # names what is missing
-        raise Damaged(f"{path} is not whole: {error}") from error
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON is of the annotated type, to the bottom."""
-    if isinstance(hint, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
-    if origin is tuple:
-        return isinstance(value, list | tuple) and [*map(type, value)] == [float] * len(inner)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
-    if hint is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _in_words(hint: Any) -> str:
-    return str(hint if get_origin(hint) or isinstance(hint, UnionType) else hint.__name__)
-
-
-def _parse_int(digits: str) -> int | float:
-    """Python's integers have no end, those of the tables do."""
-    return int(digits) if len(digits) < 19 else float(digits)
-
-
-class Found(NamedTuple):
-    """What find_results came across."""
-
-    results: list[Result]  # finished and failed, sorted by folder
-    damaged: list[str]  # one sentence each
-    unfinished: list[Path]  # run folders without a record: interrupted or still running
-
-
-def find_results(*folders: Path | str) -> Found:
-    """Every result in and below these folders. Raises UserError for a folder that is missing."""
-    results: dict[Path, Result] = {}
-    damaged: dict[Path, str] = {}
-    unfinished: set[Path] = set()
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise UserError(
-                f"no folder {folder}: expected a run or sweep folder, such as outputs/<name>"
-            )
-        for here, below, files in os.walk(folder):
-            place = Path(here).resolve()  # a folder given twice counts once
-            if RECORD_FILE in files:
-                try:
-                    results[place] = Result.read(here)
-                except Damaged as error:
-                    damaged[place] = str(error)
-            elif ".hydra" in below:
-                unfinished.add(Path(here))
-            below[:] = sorted(set(below) - NO_RUNS_BELOW)
-    ordered = [results[place] for place in sorted(results)]
-    return Found(ordered, list(damaged.values()), sorted(unfinished))
-
-
-# ---- its arrays ------------------------------------------------------------------------------------
+# ---- arrays ----------------------------------------------------------------------------------------
 
 
 class Embeddings(NamedTuple):
@@ -364,7 +161,7 @@ def _load(
             raise Damaged(f"{path} has {name} of shape {array.shape}, which does not fit the rest")
         if array.dtype.kind not in {"i": "iu", "U": "U"}.get(_kind(name), "fiu"):
             raise Damaged(f"{path} has {name} of type {array.dtype}")
-    labels, classes = arrays["labels"], lengths["c"] if "c" in lengths else 0
+    labels, classes = arrays["labels"], lengths.get("c", 0)
     if labels.size and labels.max() >= max(classes, 1):
         raise Damaged(f"{path} has the label {labels.max()}, but only {classes} classes")
     return arrays
@@ -372,6 +169,226 @@ def _load(
 
 def _kind(name: str) -> str:
     return np.dtype(_DTYPES.get(name, np.float32)).kind
+
+
+# ---- what a run is ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What acted in a run, as its objects were built; None for what the head does not take."""
+
+    header: str  # a head of the formula is named by its margins, any other by its configuration
+    dataset: str
+    embedding_dim: int
+    backbone: str | None = None
+    optimizer: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    threads: int | None = None
+    s: float | None = None
+    m1: float | None = None
+    m2: float | None = None  # radians
+    m3: float | None = None
+    in_formula: bool = (
+        False  # exactly s·(cos(m1·θ + m2) − m3): what is predicted holds for no other
+    )
+    matched: str | None = None  # the margin that gap_deg sets
+    gap_deg: float | None = None
+    num_classes: int | None = None
+    class_names: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    identity: str = ""  # equal where two runs compute the same
+
+    @property
+    def name(self) -> str:
+        """`arcface m2=0.5`: the head and the margins that act."""
+        margins = {key: getattr(self, key) for key in NO_MARGIN}
+        acting = (f"{k}={v:.4g}" for k, v in margins.items() if v not in (None, NO_MARGIN[k]))
+        return " ".join([self.header, *acting])
+
+
+@dataclass(kw_only=True)
+class OpenSet:
+    """What belongs to the metrics of classes that training has not seen."""
+
+    images: int
+    classes: int | None = None
+    genuine_pairs: int | None = None
+    impostor_pairs: int | None = None
+    folds: int | None = None
+    how: str = ""  # which pairs, and what was drawn again for the intervals
+    far: list[float] = field(default_factory=list)  # of the ROC, the same in every run
+    tar: list[float | None] = field(default_factory=list)  # None: too few pairs
+    thresholds: dict[str, float] = field(default_factory=dict)  # cosines
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a run was and what came of it."""
+
+    settings: Settings
+    status: str = "finished"  # or "failed", and then `error` says why
+    error: str | None = None
+    score: float | None = None  # validation accuracy after the last epoch
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %
+    curves: dict[str, list[float | int | None]] = field(default_factory=dict)  # a value an epoch
+    open_set: OpenSet | None = None
+    durations: dict[str, float] = field(default_factory=dict)  # seconds
+    checkpoint: str | None = None  # the file in checkpoints/ whose weights were tested
+    wandb: dict[str, str | None] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    schema: int = SCHEMA
+    arrays: Arrays | None = None  # as training leaves them; files of their own, not read back
+    folder: Path | None = None  # where the file is; not part of it
+    sweep: str = ""  # what a report calls the sweep it belongs to; not part of it
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+    def write(self, folder: Path | str) -> Path:
+        """Write folder/record.json; NaN and infinity become null."""
+        content = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_WRITTEN
+        }
+        content["settings"] = asdict(self.settings)
+        content["open_set"] = self.open_set and asdict(self.open_set)
+        text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+        path = Path(folder) / RECORD_FILE
+        write_atomically(path, lambda file: file.write(text.encode()))
+        self.folder = path.parent
+        return path
+
+    @classmethod
+    def read(cls, folder: Path | str) -> "Result":
+        """Raises Damaged when folder/record.json is missing, cut short or of another schema."""
+        path = Path(folder) / RECORD_FILE
+        try:
+            content = json.loads(
+                path.read_bytes(),
+                parse_constant=lambda _: None,
+                parse_int=_parse_int,
+                parse_float=_parse_float,
+            )
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        except OSError as error:
+            raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+        except RecursionError as error:
+            raise Damaged(f"{path} is nested too deeply to be a record") from error
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise Damaged(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise Damaged(f"{path} holds a {type(content).__name__}, not an object")
+        if content.get("schema") != SCHEMA:
+            raise Damaged(
+                f"{path} has schema {content.get('schema')!r}, but this version reads {SCHEMA}"
+            )
+        if content.get("status", "finished") not in ("finished", "failed"):
+            raise Damaged(f"{path} has status {content['status']!r}, not finished or failed")
+        settings = _checked(Settings, content.get("settings"), path)
+        open_set = content.get("open_set")
+        parts = {"settings": settings}
+        parts |= {"open_set": _checked(OpenSet, open_set, path)} if open_set else {}
+        result = _checked(cls, {**content, **parts}, path)
+        result.folder = path.parent
+        return result
+
+
+_NOT_WRITTEN = {"arrays", "folder", "sweep"}
+T = TypeVar("T", Settings, OpenSet, Result)
+
+
+def _checked(kind: type[T], content: Any, path: Path) -> T:
+    """The content as an object of this kind; what a later version added is left aside."""
+    if not isinstance(content, dict):
+        raise Damaged(f"{path} has no {kind.__name__.lower()}")
+    hints = _type_hints(kind)
+    known = {f.name for f in fields(kind)} - _NOT_WRITTEN
+    values = {key: value for key, value in content.items() if key in known}
+    for key, value in values.items():
+        if isinstance(value, int) and float in get_args(hints[key]):
+            values[key] = value = float(value)  # JSON written elsewhere may say 3 for 3.0
+        if not _fits(value, hints[key]):
+            shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}…"
+            raise Damaged(f"{path} has {key} = {shown}, but it must be {_in_words(hints[key])}")
+    if "intervals" in values:  # JSON has no tuples
+        values["intervals"] = {name: tuple(pair) for name, pair in values["intervals"].items()}
+    try:
+        return kind(**values)
+    except TypeError as error:  # names what is missing
+        raise Damaged(f"{path} is not whole: {error}") from error
+
+
+_type_hints = cache(get_type_hints)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of the annotated type, to the bottom."""
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and [*map(type, value)] == [*inner]
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    return str(hint if get_origin(hint) or isinstance(hint, UnionType) else hint.__name__)
+
+
+def _parse_int(digits: str) -> int | float | None:
+    """Python's integers have no end, those of the tables do."""
+    return int(digits) if len(digits) < 19 else _parse_float(digits)
+
+
+def _parse_float(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+class Found(NamedTuple):
+    """What find_results came across."""
+
+    results: list[Result]  # finished and failed, sorted by folder
+    damaged: list[str]  # one sentence each
+    unfinished: list[Path]  # run folders without a record: interrupted or still running
+
+
+def find_results(*folders: Path | str) -> Found:
+    """Every result in and below these folders. Raises UserError for a folder that is missing."""
+    results: dict[Path, Result] = {}
+    damaged: dict[Path, str] = {}
+    unfinished: set[Path] = set()
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise UserError(
+                f"no folder {folder}: expected a run or sweep folder, such as outputs/<name>"
+            )
+        for here, below, files in os.walk(folder):
+            place = Path(here).resolve()  # a folder given twice counts once
+            if RECORD_FILE in files:
+                try:
+                    results[place] = Result.read(here)
+                except Damaged as error:
+                    damaged[place] = str(error)
+            elif ".hydra" in below:
+                unfinished.add(Path(here))
+            below[:] = sorted(set(below) - NO_RUNS_BELOW)
+    ordered = [results[place] for place in sorted(results)]
+    return Found(ordered, list(damaged.values()), sorted(unfinished))
 
 
 # ---- files -----------------------------------------------------------------------------------------

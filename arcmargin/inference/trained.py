@@ -74,9 +74,7 @@ def load(path: str, *, trust: str | None = None) -> Trained:
         place, result = given, _result_of(given)
     found = checkpoints.read(place)
     backbone = _rebuilt(found.description, str(place), trust)
-    state = {
-        k.removeprefix(PREFIX): v for k, v in found.state.items() if k.startswith(PREFIX)
-    }
+    state = {k.removeprefix(PREFIX): v for k, v in found.state.items() if k.startswith(PREFIX)}
     checkpoints.check_fit(backbone, state, str(place), "the checkpoint")
     backbone.load_state_dict({key: state[key] for key in backbone.state_dict()})
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -89,7 +89,9 @@ def _threshold(
         usable = [rate for rate in known if float(rate) >= float(far)]
         nearest = far if far in known else min(usable or known, key=float)
         if nearest != far:
-            print(f"FAR {far} was not measured by the run, which had too few impostor pairs: {nearest}")
+            print(
+                f"FAR {far} was not measured by the run, which had too few impostor pairs: {nearest}"
+            )
         return Threshold(known[nearest], f"FAR {nearest} in the run's verification")
     if same is not None and not same.all():
         if float(far) * np.count_nonzero(~same) < 1:

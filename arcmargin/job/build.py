@@ -137,9 +137,7 @@ def _header_class(block: Mapping[str, Any]) -> type[Header]:
     return found
 
 
-def _refuse_what_the_header_cannot(
-    cfg: DictConfig, block: Mapping[str, Any], header: str
-) -> None:
+def _refuse_what_the_header_cannot(cfg: DictConfig, block: Mapping[str, Any], header: str) -> None:
     """Unlike a margin that has no effect, a saving that is not made would end in a full memory."""
     for key, unset in (("class_chunk", None), ("sample_rate", 1.0)):
         if cfg[key] != unset and key not in block:
@@ -153,8 +151,8 @@ def _data(cfg: DictConfig) -> ImageData:
     data = instantiate(cfg.dataset, _convert_="all")
     if not isinstance(data, ImageData):
         raise UserError(
-            f"dataset._target_ is '{cfg.dataset._target_}', which made a {type(data).__name__}; expected a "
-            "function that returns an arcmargin.data.ImageData"
+            f"dataset._target_ is '{cfg.dataset._target_}', which made a {type(data).__name__}; "
+            "expected a function that returns an arcmargin.data.ImageData"
         )
     if isinstance(pairs := cfg.verification_pairs, str):
         data = add_pairs(data, pairs, data_dir=cfg.data_dir, on_bad_image=cfg.on_bad_image)
@@ -225,11 +223,10 @@ def _quieten_lightning() -> None:
     for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")  # such as that there is a srun
 
 
-def _warn(
-    cfg: DictConfig, block: Mapping[str, Any], choices: Choices, settings: Settings
-) -> None:
+def _warn(cfg: DictConfig, block: Mapping[str, Any], choices: Choices, settings: Settings) -> None:
     """What a careful reader of the configuration would have noticed."""
     for override in choices.overrides:
         key = re.match(r"\+*(m1|m2|m3|s)=", override)

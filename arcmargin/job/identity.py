@@ -28,7 +28,9 @@ def identity(cfg: DictConfig) -> str:
 def header_name(block: Mapping[str, Any], choice: str) -> str:
     """What a head is called: of the formula by the margins that act, else by its configuration."""
     margins = {key: block.get(key) for key in NO_MARGIN}
-    if block.get("_target_") in FORMULA and all(isinstance(v, int | float) for v in margins.values()):
+    if block.get("_target_") in FORMULA and all(
+        isinstance(v, int | float) for v in margins.values()
+    ):
         return formula_name(**margins)  # type: ignore[arg-type]  # numbers, as was just seen
     return choice
 

@@ -87,7 +87,9 @@ def _run(
     try:
         data, module, settings = build(cfg, _choices())
     except Exception as error:
-        if group is not None and (tracker := _tracker(cfg, settings_of(cfg, _choices()), folder, group)):
+        if group is not None and (
+            tracker := _tracker(cfg, settings_of(cfg, _choices()), folder, group)
+        ):
             tracker.fail(sentence(error))
         raise
     if on_settings is not None:

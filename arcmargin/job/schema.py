@@ -158,7 +158,9 @@ def what_changes_the_result(cfg: DictConfig) -> dict[str, Any]:
             plain: Any = OmegaConf.to_container(value, resolve=True)
             ignored = one.metadata.get("not_in_result", ())
             content[one.name] = {
-                k: v for k, v in plain.items() if k not in ignored and v is not None and v is not False
+                k: v
+                for k, v in plain.items()
+                if k not in ignored and v is not None and v is not False
             }
         elif value is not None:
             content[one.name] = value

@@ -39,7 +39,9 @@ def resolve(mode: str, group: Path | None = None) -> str:
     if given not in MODES:
         raise UserError(f"wandb.mode must be one of {', '.join(MODES)}, got '{given}'")
     if given == "auto" and os.environ.get("WANDB_MODE"):
-        raise UserError("WANDB_MODE=auto means nothing to W&B itself; unset it: auto is the default")
+        raise UserError(
+            "WANDB_MODE=auto means nothing to W&B itself; unset it: auto is the default"
+        )
     if given not in ("auto", "online"):
         return given
     decided = _read_group(group).get("mode")

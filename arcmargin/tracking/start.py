@@ -41,7 +41,8 @@ def begin(
 ) -> Any:
     """A wandb.Run made of wandb.init's `arguments`, or None: disabled, or W&B did not start.
 
-    `group` is the folder of the runs that belong together, `continues` is the folder whose W&B run goes on unless it finished; `folder` remembers the id of
+    `group` is the folder of the runs that belong together, `continues` is the folder whose W&B
+    run goes on unless it finished; `folder` remembers the id of
     this one. Raises UserError when the mode is online and W&B did not start.
     """
     chosen = wandb_mode.resolve(mode, group)

@@ -1,7 +1,6 @@
 """Weights & Biases as a mirror of the records: whatever happens to it, a run keeps its result."""
 
 import logging
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +41,8 @@ def start(
 ) -> "Tracker | None":
     """A running W&B run; None when disabled or when W&B did not start, which never costs a run.
 
-    `group` is the folder of the runs that belong together, `continues` the run folder whose W&B run goes on. Raises UserError when the mode is online
+    `group` is the folder of the runs that belong together, `continues` the run folder whose W&B
+    run goes on. Raises UserError when the mode is online
     and W&B cannot be reached.
     """
     arguments = {

@@ -47,8 +47,10 @@ class ResumableRandomness(Callback):
 
 
 class Progress(Callback):
-    """A bar over all steps in a terminal, a plain line an epoch everywhere else; and the one who asked is
-    told of each epoch, who may end the run by raising Interrupted."""
+    """A bar over all steps in a terminal, a plain line an epoch everywhere else.
+
+    `on_epoch` is told of each epoch, and may end the run by raising Interrupted.
+    """
 
     def __init__(self, on_epoch: OnEpoch | None = None) -> None:
         self.on_epoch = on_epoch

@@ -33,7 +33,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the file and renames. Lightning's own way is through another file system and a
     copy, which a kill leaves half done."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         write_atomically(Path(path), lambda file: torch.save(checkpoint, file), flush=False)
 
 
@@ -158,8 +160,8 @@ def _described(how: Mapping[str, Any], path: Path) -> Description:
         and min(std) > 0
     ):
         raise UserError(
-            f"'{path}' is damaged: it describes images of shape {found.image_shape} with mean {mean} and "
-            f"deviation {std}"
+            f"'{path}' is damaged: it describes images of shape {found.image_shape} with mean {mean} "
+            f"and deviation {std}"
         )
     return found
 

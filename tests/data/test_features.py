@@ -8,11 +8,13 @@ from torch import nn
 from torch.optim import SGD
 
 from arcmargin import backbones
-from arcmargin.training import schedules
 from arcmargin import data as sources
-from arcmargin.errors import UserError
 from arcmargin.data.features import with_features
+from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
+from arcmargin.record import Settings
+from arcmargin.training import schedules
+from arcmargin.training.checkpoints import load_body
 from arcmargin.training.module import MarginModule
 from arcmargin.training.train import train
 
@@ -36,7 +38,10 @@ def weights(tmp_path, data):
 
 def net(data, weights, **settings):
     settings = {"image_shape": data.image_shape, "embedding_dim": 4, "width": 4, **settings}
-    return backbones.convnet(**settings, weights=weights, frozen=True)
+    backbone = backbones.convnet(**settings)
+    load_body(backbone.body, weights)
+    backbone.freeze_body()
+    return backbone
 
 
 def fit(data, weights, folder, cache=None):
@@ -54,8 +59,9 @@ def fit(data, weights, folder, cache=None):
     def trainer(**kwargs):
         return pl.Trainer(accelerator="cpu", devices=1, **kwargs)
 
-    outcome = train(module, data, trainer, epochs=3, batch_size=64, seed=0, folder=folder)
-    return outcome, module
+    settings = Settings(header="arcface", dataset="digits", embedding_dim=4)
+    given = {"epochs": 3, "batch_size": 64, "seed": 0, "folder": folder}
+    return train(module, data, trainer, settings, **given), module
 
 
 def test_training_on_features_equals_training_on_images_with_the_body_in_evaluation_mode(
@@ -63,12 +69,12 @@ def test_training_on_features_equals_training_on_images_with_the_body_in_evaluat
 ):
     slow, slow_module = fit(data, weights, tmp_path / "slow")
     fast, fast_module = fit(data, weights, tmp_path / "fast", tmp_path / "cache")
-    assert np.allclose(slow.embeddings.embeddings, fast.embeddings.embeddings, atol=1e-4)
-    assert np.allclose(slow.unseen.embeddings, fast.unseen.embeddings, atol=1e-4)
+    assert np.allclose(slow.arrays.embeddings.embeddings, fast.arrays.embeddings.embeddings, atol=1e-4)
+    assert np.allclose(slow.arrays.unseen.embeddings, fast.arrays.unseen.embeddings, atol=1e-4)
     for name, value in slow.metrics.items():
         assert fast.metrics[name] == pytest.approx(value, abs=1e-2), name
     assert slow.curves["train_loss"] == pytest.approx(fast.curves["train_loss"], abs=1e-4)
-    assert slow.snapshots.thumbnails is not None and fast.snapshots.thumbnails is None
+    assert slow.arrays.snapshots.thumbnails is not None and fast.arrays.snapshots.thumbnails is None
     stored = torch.load(weights, weights_only=True)
     for module in (slow_module, fast_module):
         body = module.backbone.body.state_dict()

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from arcmargin import data as sources
+from arcmargin.data import image_files as reading
+from arcmargin.data.image_files import read_images
+from arcmargin.data.insightface_bin import read_bin
+from arcmargin.data.pair_lists import read_list
 from arcmargin.errors import UserError
 from arcmargin.metrics.open_set import evaluate
-from arcmargin.data import image_files as reading
-from arcmargin.data.insightface_bin import read_bin
-from arcmargin.data.image_files import read_images
-from arcmargin.data.pair_lists import read_list
 
 SPLITS = {"split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
 FOLDER = {"image_size": 8, "channels": 3, "classes": None, **SPLITS}

@@ -11,8 +11,8 @@ from arcmargin.data.augment import RandomShift
 from arcmargin.data.image_data import Batches, Split
 from arcmargin.headers import Header
 from arcmargin.run import CONF
+from arcmargin.training.callbacks import Monitor
 from arcmargin.training.module import MarginModule
-from arcmargin.training.monitor import Monitor
 
 HEADERS = sorted(path.stem for path in (CONF / "header").glob("*.yaml"))
 # What .item(), float(), bool(), .tolist() and boolean indexing come down to.

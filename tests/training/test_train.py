@@ -1,5 +1,7 @@
 import math
+import os
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,13 @@ from arcmargin.data.image_data import Batches
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics import geometry
+from arcmargin.record import Settings
 from arcmargin.training import schedules
-from arcmargin.training.module import MarginModule, TrainingDiverged
+from arcmargin.training.callbacks import Interrupted
+from arcmargin.training.module import Description, MarginModule, TrainingDiverged
 from arcmargin.training.train import train
+
+SETTINGS = Settings(header="arcface", dataset="digits", embedding_dim=2)
 
 
 @pytest.fixture(scope="module")
@@ -33,35 +39,40 @@ def trainer(**kwargs):
     )
 
 
-def module(data, seed=0, lr=0.1, **header):
+def description(data, mean=0.5):
+    return Description({"_target_": "x"}, 2, data.image_shape, [mean], [1.0])
+
+
+def module(data, seed=0, lr=0.1, optimizer=None, how=None, **header):
     pl.seed_everything(seed, verbose=False)
     return MarginModule(
         backbones.convnet(image_shape=data.image_shape, embedding_dim=2, width=8, hidden=32),
         MarginHeader(2, data.num_classes, **{"m2": 0.3, "ramp": 0.5, "init": "even", **header}),
-        optimizer=lambda groups: SGD(groups, lr=lr, momentum=0.9),
+        optimizer=optimizer or (lambda groups: SGD(groups, lr=lr, momentum=0.9)),
         schedule=schedules.one_cycle,
         header_lr=0.1,
+        description=how or description(data),
     )
 
 
 def fit(data, folder, epochs=4, **kwargs):
     model = kwargs.pop("model", None) or module(data)
-    return train(
-        model, data, trainer, epochs=epochs, batch_size=64, seed=0, folder=folder, **kwargs
-    )
+    limited = partial(trainer, **kwargs.pop("limits", {}))
+    given = {"epochs": epochs, "batch_size": 64, "seed": 0, "folder": folder}
+    return train(model, data, limited, SETTINGS, **given | kwargs)
 
 
 def test_the_same_run_twice_gives_the_same_numbers_to_the_last_digit(data, tmp_path):
     one, two = fit(data, tmp_path / "a"), fit(data, tmp_path / "b")
     assert one.metrics == two.metrics
     assert one.curves == two.curves
-    assert np.array_equal(one.embeddings.embeddings, two.embeddings.embeddings)
+    assert np.array_equal(one.arrays.embeddings.embeddings, two.arrays.embeddings.embeddings)
 
 
 def test_it_learns_and_reports_what_it_learned(data, tmp_path):
     outcome = fit(data, tmp_path, epochs=12)
     assert outcome.metrics["accuracy"] > 0.95
-    embeddings, labels, centres = outcome.embeddings
+    embeddings, labels, centres = outcome.arrays.embeddings
     # Accuracy a second way: the class direction at the smallest angle.
     predicted = (embeddings @ centres.T).argmax(1)
     assert outcome.metrics["accuracy"] == pytest.approx((predicted == labels).mean())
@@ -80,15 +91,55 @@ def test_the_curves_hold_the_geometry_of_the_validation_split(data, tmp_path):
         assert outcome.curves[f"val_{name}"][-1] == pytest.approx(value, abs=1e-3)
 
 
-def test_the_watcher_sees_what_the_snapshots_keep(data, tmp_path):
+def test_who_watches_sees_what_the_snapshots_keep(data, tmp_path):
     seen = []
-    outcome = fit(data, tmp_path, epochs=2, watch=lambda *moment: seen.append(moment))
-    assert [epoch for epoch, *_ in seen] == outcome.snapshots.epochs.tolist()
-    for moment, (_, shown, _) in enumerate(seen):
-        assert np.array_equal(shown.embeddings, outcome.snapshots.embeddings[moment])
-    assert seen[-1][2] == pytest.approx(outcome.metrics["accuracy"])
-    assert (outcome.predicted == outcome.embeddings.labels).mean() == seen[-1][2]
-    assert np.array_equal(outcome.embeddings.labels[outcome.sampled], outcome.snapshots.labels)
+    result = fit(data, tmp_path, epochs=2, on_moment=seen.append)
+    arrays, snapshots = result.arrays, result.arrays.snapshots
+    assert [moment.epoch for moment in seen] == snapshots.epochs.tolist()
+    for place, moment in enumerate(seen):
+        assert np.array_equal(moment.embeddings.embeddings, snapshots.embeddings[place])
+        for name in ("accuracy", "gap_mean_deg"):
+            assert snapshots.metric(name)[place] == pytest.approx(moment.metrics[name])
+    assert np.isnan(snapshots.metric("unheard_of")).all()
+    assert seen[-1].metrics == pytest.approx(
+        {name: result.metrics[name] for name in seen[-1].metrics}, abs=1e-3
+    )
+    assert (arrays.predicted == arrays.embeddings.labels).mean() == result.metrics["accuracy"]
+    assert np.array_equal(arrays.embeddings.labels[snapshots.rows], snapshots.labels)
+
+
+def test_who_is_told_of_each_epoch_may_end_the_run_with_its_checkpoint_written(data, tmp_path):
+    told = []
+
+    def on_epoch(*epoch):
+        told.append(epoch)
+        if epoch[0] == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        fit(data, tmp_path, on_epoch=on_epoch)
+    assert [one[:2] for one in told] == [(1, 4), (2, 4)]
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["epoch"] == 1
+    whole, resumed = fit(data, tmp_path / "whole"), fit(data, tmp_path, resume=last)
+    assert resumed.metrics == whole.metrics and resumed.curves == whole.curves
+    assert [score for *_, score in told] == whole.curves["val_accuracy"][:2]
+
+
+def test_a_checkpoint_appears_only_when_whole(data, tmp_path, monkeypatch):
+    """It is written beside its place and renamed: what a kill leaves is no checkpoint."""
+    seen = []
+    replace = os.replace
+
+    def watch(source, target):
+        if Path(target).suffix == ".ckpt":
+            assert Path(source).parent == Path(target).parent, "another file system would copy"
+            seen.append((Path(target).name, torch.load(source, weights_only=True)["epoch"]))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    fit(data, tmp_path, epochs=3)
+    assert [epoch for name, epoch in seen if name == "last.ckpt"] == [0, 1, 2]
 
 
 def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
@@ -99,39 +150,33 @@ def test_a_run_cut_off_and_resumed_ends_like_an_undisturbed_one(data, tmp_path):
 
     whole = fit(data, tmp_path / "whole", model=noisy())
 
-    class CutOff(MarginModule):
-        def on_train_epoch_start(self):
-            if self.current_epoch == 2:
-                raise KeyboardInterrupt
+    def cut_off(epoch, *_):
+        if epoch == 2:
+            raise KeyboardInterrupt
 
-    cut = noisy()
-    cut.__class__ = CutOff
     with pytest.raises(KeyboardInterrupt):
-        fit(data, tmp_path / "cut", model=cut)
+        fit(data, tmp_path / "cut", model=noisy(), on_epoch=cut_off, epochs=4)
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     resumed = fit(data, tmp_path / "cut", model=noisy(), resume=last)
     assert resumed.metrics == whole.metrics
     assert resumed.curves == whole.curves
-    assert resumed.snapshots.epochs.tolist() == whole.snapshots.epochs.tolist()
-    assert np.array_equal(resumed.snapshots.embeddings, whole.snapshots.embeddings)
+    assert resumed.arrays.snapshots.epochs.tolist() == whole.arrays.snapshots.epochs.tolist()
+    assert np.array_equal(resumed.arrays.snapshots.embeddings, whole.arrays.snapshots.embeddings)
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
-    def described(mean):
-        model = module(data)
-        model.description = {"mean": [mean], "std": [1.0]}
-        return model
+    def described(mean, **more):
+        return module(data, how=description(data, mean), **more)
 
     fit(data, tmp_path, epochs=2, model=described(0.5))
     last = tmp_path / "checkpoints" / "last.ckpt"
-    other = module(data)
+    other = described(0.5)
     other.header = MarginHeader(3, data.num_classes)
     larger = described(0.5)
     larger.header.register_buffer("more", torch.zeros(1))
     smaller = described(0.5)
     smaller.header = torch.nn.Module()
-    adam = described(0.5)
-    adam._optimizer = torch.optim.Adam
+    adam = described(0.5, optimizer=torch.optim.Adam)
     torch.save({"state_dict": {}}, tmp_path / "not_ours.ckpt")
     for path, model, epochs, match in (
         (
@@ -154,9 +199,9 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
 
 def test_snapshots_begin_before_training_and_end_with_the_result(data, tmp_path):
     outcome = fit(data, tmp_path, epochs=3)
-    snapshots = outcome.snapshots
+    snapshots = outcome.arrays.snapshots
     assert snapshots.epochs.tolist() == [0, 1, 2, 3]
-    assert np.allclose(snapshots.embeddings[-1], outcome.embeddings.embeddings, atol=1e-5)
+    assert np.allclose(snapshots.embeddings[-1], outcome.arrays.embeddings.embeddings, atol=1e-5)
     assert snapshots.thumbnails.shape == (len(data.test), 8, 8)
 
 
@@ -174,7 +219,9 @@ def test_a_compiled_backbone_trains_alike_and_its_checkpoint_fits_any_other(data
     compiled.backbone.compile(backend="eager")  # all but the generated code
     one = fit(data, tmp_path / "plain", epochs=2, model=plain)
     two = fit(data, tmp_path / "compiled", epochs=2, model=compiled)
-    assert np.allclose(one.embeddings.embeddings, two.embeddings.embeddings, rtol=1e-3, atol=1e-3)
+    assert np.allclose(
+        one.arrays.embeddings.embeddings, two.arrays.embeddings.embeddings, rtol=1e-3, atol=1e-3
+    )
     state = torch.load(tmp_path / "compiled" / "checkpoints" / "last.ckpt")["state_dict"]
     assert list(state) == list(plain.state_dict())
     plain.load_state_dict(state)
@@ -210,9 +257,7 @@ def test_header_parameters_have_their_own_rate_and_no_decay(data, tmp_path):
         seen.append(SGD(groups, lr=0.1, weight_decay=0.01))
         return seen[0]
 
-    model = module(data)
-    model._optimizer = optimizer
-    fit(data, tmp_path, epochs=1, model=model)
+    fit(data, tmp_path, epochs=1, model=module(data, optimizer=optimizer))
     backbone, header = seen[0].param_groups
     assert header["initial_lr"] == pytest.approx(0.1 * backbone["initial_lr"])
     assert (backbone["weight_decay"], header["weight_decay"]) == (0.01, 0.0)
@@ -256,14 +301,15 @@ def test_the_last_checkpoint_is_of_the_last_epoch_even_when_an_earlier_one_was_b
     assert [state["epoch"] for state in saved] == [scores.index(max(scores)), 7]
     embedded = module(data)
     embedded.load_state_dict(saved[1]["state_dict"])
-    assert np.allclose(embedded.embed(data.test.images), outcome.embeddings.embeddings, atol=1e-5)
+    assert np.allclose(
+        embedded.embed(data.test.images), outcome.arrays.embeddings.embeddings, atol=1e-5
+    )
 
 
 def test_a_run_stopped_before_its_last_epoch_leaves_its_last_weights(data, tmp_path):
     model = module(data)
     two_epochs = 2 * len(Batches(data.train, 64, seed=0))
-    limited = partial(trainer, max_steps=two_epochs)
-    train(model, data, limited, epochs=4, batch_size=64, seed=0, folder=tmp_path)
+    fit(data, tmp_path, model=model, limits={"max_steps": two_epochs})
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt")
     assert state["global_step"] == two_epochs
     assert torch.equal(state["state_dict"]["header.weight"], model.header.weight)
@@ -274,5 +320,4 @@ def test_a_run_stopped_before_its_last_epoch_leaves_its_last_weights(data, tmp_p
 )
 def test_an_epoch_without_a_validation_is_refused(data, tmp_path, settings):
     with pytest.raises(UserError, match=f"trainer.{next(iter(settings))}="):
-        limited = partial(trainer, **settings)
-        train(module(data), data, limited, epochs=2, batch_size=64, seed=0, folder=tmp_path)
+        fit(data, tmp_path, epochs=2, limits=settings)
