@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import IO, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -300,6 +299,7 @@ class Result:
 
 
 _NOT_WRITTEN = {"arrays", "folder", "sweep"}
+_HINTS = {kind: get_type_hints(kind) for kind in (Settings, OpenSet, Result)}
 T = TypeVar("T", Settings, OpenSet, Result)
 
 
@@ -307,7 +307,7 @@ def _checked(kind: type[T], content: Any, path: Path) -> T:
     """The content as an object of this kind; what a later version added is left aside."""
     if not isinstance(content, dict):
         raise Damaged(f"{path} has no {kind.__name__.lower()}")
-    hints = _type_hints(kind)
+    hints = _HINTS[kind]
     known = {f.name for f in fields(kind)} - _NOT_WRITTEN
     values = {key: value for key, value in content.items() if key in known}
     for key, value in values.items():
@@ -322,9 +322,6 @@ def _checked(kind: type[T], content: Any, path: Path) -> T:
         return kind(**values)
     except TypeError as error:  # names what is missing
         raise Damaged(f"{path} is not whole: {error}") from error
-
-
-_type_hints = cache(get_type_hints)
 
 
 def _fits(value: Any, hint: Any) -> bool:

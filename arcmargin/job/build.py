@@ -59,7 +59,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
         block |= _matched_margin(cfg, data.num_classes, choices.overrides)
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
-    backbone = _backbone(cfg, data)
+    backbone = build_backbone(cfg.backbone, data.image_shape, size)
     del block["_target_"]
     module = MarginModule(
         backbone,
@@ -172,14 +172,13 @@ def _matched_margin(
     return {} if cfg.matched is None else {cfg.matched: margins[cfg.matched]}
 
 
-def _backbone(cfg: DictConfig, data: ImageData) -> Backbone:
-    settings: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
+def build_backbone(group: DictConfig, image_shape: Sequence[int], embedding_dim: int) -> Backbone:
+    """The backbone of a configuration's group, with the weights that it names."""
+    settings: Any = OmegaConf.to_container(group, resolve=True)
     weights, frozen = settings.pop("weights", None), settings.pop("frozen", False)
     if frozen and weights is None:
         raise UserError("backbone.frozen=true needs weights to freeze: set backbone.weights too")
-    backbone = instantiate(
-        settings, image_shape=data.image_shape, embedding_dim=cfg.embedding_dim.size
-    )
+    backbone = instantiate(settings, image_shape=image_shape, embedding_dim=embedding_dim)
     if not isinstance(backbone, nn.Module):
         raise UserError(
             f"backbone._target_ is '{settings['_target_']}', which made a {type(backbone).__name__}; "

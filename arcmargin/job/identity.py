@@ -21,8 +21,17 @@ def identity(cfg: DictConfig) -> str:
         content.pop("gap_deg", None)
     elif cfg.gap_deg is not None:
         content["header"].pop(cfg.matched, None)  # it will be replaced
-    text = json.dumps(content, sort_keys=True, default=str)
+    text = json.dumps(_same_numbers(content), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _same_numbers(value: Any) -> Any:
+    """8 and 8.0 are one setting."""
+    if isinstance(value, dict):
+        return {key: _same_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_same_numbers(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def header_name(block: Mapping[str, Any], choice: str) -> str:

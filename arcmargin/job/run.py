@@ -163,8 +163,9 @@ def _choices() -> "Choices":
     from arcmargin.job.build import Choices
 
     hydra = HydraConfig.get()
-    groups = ("header", "dataset", "backbone", "optimizer")
-    return Choices(*(hydra.runtime.choices[one] for one in groups), list(hydra.overrides.task))
+    chosen = hydra.runtime.choices
+    names = {group: chosen[group] for group in ("header", "dataset", "backbone", "optimizer")}
+    return Choices(**names, overrides=list(hydra.overrides.task))
 
 
 def _tracker(cfg: DictConfig, settings: Settings, folder: Path, group: Path | None) -> Any:

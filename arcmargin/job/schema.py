@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -15,6 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from arcmargin.errors import UserError
 
 Group = dict[str, Any]
+
+# A source tree keeps conf/ at the top; a wheel carries it inside the package.
+_PACKAGE = Path(__file__).resolve().parents[1]
+CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
 
 
 def option(default: Any, *, changes_result: bool = True, **limits: Any) -> Any:

@@ -141,7 +141,7 @@ def parts(cfg: DictConfig, data: ImageData) -> tuple[Any, Any, Any]:
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
     return (
-        instantiate(cfg.backbone, image_shape=data.image_shape, embedding_dim=size),
+        build_backbone(cfg.backbone, data.image_shape, size),
         instantiate(cfg.header, embedding_dim=size, num_classes=data.num_classes),
         instantiate(cfg.augment),
     )

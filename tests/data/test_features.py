@@ -69,7 +69,9 @@ def test_training_on_features_equals_training_on_images_with_the_body_in_evaluat
 ):
     slow, slow_module = fit(data, weights, tmp_path / "slow")
     fast, fast_module = fit(data, weights, tmp_path / "fast", tmp_path / "cache")
-    assert np.allclose(slow.arrays.embeddings.embeddings, fast.arrays.embeddings.embeddings, atol=1e-4)
+    assert np.allclose(
+        slow.arrays.embeddings.embeddings, fast.arrays.embeddings.embeddings, atol=1e-4
+    )
     assert np.allclose(slow.arrays.unseen.embeddings, fast.arrays.unseen.embeddings, atol=1e-4)
     for name, value in slow.metrics.items():
         assert fast.metrics[name] == pytest.approx(value, abs=1e-2), name

@@ -1,6 +1,5 @@
 """Every file in conf/ composes and builds what it promises."""
 
-import copy
 import functools
 from pathlib import Path
 
@@ -8,13 +7,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
-from arcmargin.run import CONF
-from arcmargin.sweeps.callback import fingerprint
+from arcmargin.job.build import build_backbone
+from arcmargin.job.schema import CONF, store
 
 
 def options(group):
@@ -23,6 +21,7 @@ def options(group):
 
 def composed(*overrides):
     GlobalHydra.instance().clear()
+    store()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
@@ -42,7 +41,7 @@ def test_every_option_composes_and_resolves(group, name):
 
 @functools.cache
 def backbone(name, shape):
-    return instantiate(composed(f"backbone={name}").backbone, image_shape=shape, embedding_dim=16)
+    return build_backbone(composed(f"backbone={name}").backbone, shape, 16)
 
 
 @pytest.mark.parametrize("name", options("header"))
@@ -106,72 +105,6 @@ def test_a_margin_on_the_command_line_wins_for_every_header_that_takes_it():
         assert cfg.m2 == 0.123
         if "m2" in cfg.header:
             assert cfg.header.m2 == 0.123
-
-
-def test_the_sweep_of_the_readme_is_six_different_runs():
-    prints = {
-        fingerprint(composed(f"header={header}", f"m2={m2}"))
-        for header in ("arcface", "cosface", "sphereface")
-        for m2 in (0.2, 0.5)
-    }
-    assert len(prints) == 6
-
-
-@pytest.mark.parametrize(
-    "bookkeeping",
-    [
-        "sweep=x",
-        "data_dir=/elsewhere",
-        "logger=none",
-        "wandb.tags=[a]",
-        "threads=1",
-        "resume=x",
-        "trainer=cpu",
-        "class_chunk=100",
-    ],
-)
-def test_bookkeeping_does_not_change_the_fingerprint(bookkeeping):
-    assert fingerprint(composed(bookkeeping)) == fingerprint(composed())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "m2=0.3",
-        "seed=1",
-        "epochs=3",
-        "dataset.classes=4",
-        "s=20",
-        "trainer.gradient_clip_val=0.5",
-        "optimizer.lr=0.2",
-        "gap_deg=20",
-        "augment=shift",
-        "embedding_dim=3d",
-        "ramp=0.1",
-        "sample_rate=0.5",
-    ],
-)
-def test_what_changes_a_result_changes_the_fingerprint(change):
-    assert fingerprint(composed(change)) != fingerprint(composed())
-
-
-def test_a_margin_that_the_header_does_not_take_leaves_the_fingerprint():
-    plain = fingerprint(composed("header=linear"))
-    assert fingerprint(composed("header=linear", "m2=0.4")) == plain
-    assert fingerprint(composed("header=linear", "gap_deg=10")) == plain
-
-
-def test_configurations_share_nothing_although_hydras_store_is_not_copied():
-    store = ConfigStore.instance()
-    assert copy.deepcopy(store) is store
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        first = compose("config", return_hydra_config=True)
-        with open_dict(first):
-            first.epochs = 77
-            first.hydra.job.name = first.hydra.launcher._target_ = "changed"
-        second = compose("config", return_hydra_config=True)
-    assert second.epochs == 30
-    assert "changed" not in (second.hydra.job.name, second.hydra.launcher._target_)
 
 
 def test_the_whole_configuration_fits_on_a_screen():

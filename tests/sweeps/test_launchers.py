@@ -19,8 +19,8 @@ from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 
 from arcmargin.errors import UserError
+from arcmargin.job.schema import CONF, store
 from arcmargin.record import Record, find_records
-from arcmargin.run import CONF
 from arcmargin.sweeps import jobs, workers
 from arcmargin.sweeps import launcher as launching
 from arcmargin.sweeps.extras import check_extra
@@ -242,6 +242,7 @@ def test_a_missing_extra_is_named(monkeypatch):
 def test_threads_of_all_jobs_together_fit_the_cores(overrides, threads, monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.setattr("joblib.effective_n_jobs", lambda n: 8 if n == -1 else n)
+    store()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
     assert launching.threads_per_job(config.hydra.launcher) == threads

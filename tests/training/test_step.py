@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arcmargin.data.augment import RandomShift
 from arcmargin.data.image_data import Batches, Split
 from arcmargin.headers import Header
-from arcmargin.run import CONF
+from arcmargin.job.build import build_backbone
+from arcmargin.job.schema import CONF, store
 from arcmargin.training.callbacks import Monitor
 from arcmargin.training.module import MarginModule
 
@@ -26,11 +27,12 @@ class NoReading(TorchDispatchMode):
 
 
 def module_of(header):
+    store()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"header={header}", "backbone.width=4", "backbone.hidden=8"])
     torch.manual_seed(0)
     return MarginModule(
-        instantiate(cfg.backbone, image_shape=(1, 8, 8), embedding_dim=2),
+        build_backbone(cfg.backbone, (1, 8, 8), 2),
         instantiate(cfg.header, embedding_dim=2, num_classes=3, _convert_="all"),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
