@@ -291,7 +291,7 @@ class Result:
             raise Damaged(f"{path} has status {content['status']!r}, not finished or failed")
         settings = _checked(Settings, content.get("settings"), path)
         open_set = content.get("open_set")
-        parts = {"settings": settings}
+        parts: dict[str, Any] = {"settings": settings}
         parts |= {"open_set": _checked(OpenSet, open_set, path)} if open_set else {}
         result = _checked(cls, {**content, **parts}, path)
         result.folder = path.parent
