@@ -67,6 +67,14 @@ class Record:
     def finished(self) -> bool:
         return self.status == "finished"
 
+    @property
+    def settings(self) -> "Record":
+        return self
+
+    @property
+    def score(self) -> float | None:
+        return self.extra.get("score")
+
     def takes(self, margin: str) -> bool:
         """Whether m1, m2, m3 or s means anything to the header: as extra["takes"] lists them, or
         else all four unless there is no scale (plain softmax)."""
@@ -102,6 +110,15 @@ class Record:
                 content[key] = float(content[key])
         unknown = {key: content.pop(key) for key in list(content) if key not in _KINDS}
         return cls(**content, unknown=unknown, folder=path.parent)
+
+
+Result = Record
+
+
+def display_path(path: Path) -> str:
+    """Relative to where the user is, when it lies below."""
+    path, here = path.resolve(), Path.cwd().resolve()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _kinds(annotation: Any) -> tuple[type, ...]:

@@ -2,15 +2,15 @@
 
 import logging
 import re
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin import libraries
 from arcmargin.errors import UserError
 from arcmargin.job import results
 from arcmargin.margins import (
@@ -20,8 +20,6 @@ from arcmargin.margins import (
     matched_margins,
 )
 from arcmargin.record import Record
-from arcmargin.sweeps import jobs
-from arcmargin.sweeps.launcher import threads_per_job
 
 log = logging.getLogger("arcmargin")
 
@@ -31,15 +29,17 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Record]:
     check_margins(cfg.m1, cfg.m2, cfg.m3)
     check_scale(cfg.s)
     _refuse_what_the_header_cannot(cfg)
-    libraries.load(wandb=cfg.logger is not None and cfg.wandb.mode != "disabled")
     import pytorch_lightning as pl
     import torch
 
     from arcmargin.training.module import MarginModule
 
-    libraries.quiet()
-    if threads := cfg.threads or _threads_of_job():
-        torch.set_num_threads(threads)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(("pytorch_lightning", "lightning")):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     data = instantiate(cfg.dataset, _convert_="all")
     if isinstance(pairs := cfg.verification_pairs, str):
         from arcmargin.data import add_pairs
@@ -77,13 +77,6 @@ def _refuse_what_the_header_cannot(cfg: DictConfig) -> None:
             )
 
 
-def _threads_of_job() -> int | None:
-    """As many as the launcher leaves for each of its jobs; None leaves torch's choice."""
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    return threads_per_job(hydra_config.launcher) if multirun else None
-
-
 def _frozen(data: Any, module: Any) -> Any:
     """The data set as the frozen body sees it: once for all runs with these weights and images."""
     from torch.nn import Identity
@@ -118,9 +111,9 @@ def tracker(cfg: DictConfig, record: Record, folder: Path, sweep: Path | None) -
     """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
     if cfg.logger is None:
         return None
-    checkpoint = jobs.checkpoint(cfg.resume, folder)
+    found = checkpoint(cfg.resume, folder)
     config = OmegaConf.to_container(cfg, resolve=True)
-    continues = checkpoint.parent.parent if checkpoint else None
+    continues = found.parent.parent if found else None
     start = instantiate(cfg.logger, _convert_="all")
     return start(record=record, config=config, folder=folder, sweep=sweep, continues=continues)
 
@@ -158,3 +151,33 @@ def _warn(cfg: DictConfig, record: Record) -> None:
     infeasible = infeasible_margin_message(*margins, len(record.class_names), record.embedding_dim)
     if infeasible:
         log.warning("%s", infeasible)
+
+
+def checkpoint(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint asked for, or the one that an interrupted run left in this same folder."""
+    if resume is None:
+        last = folder / "checkpoints" / "last.ckpt"
+        if not last.exists() or _whole(last):
+            return last if last.exists() else None
+        log.warning("%s is damaged; training starts from the beginning", results.short(last))
+        last.unlink()
+        return None
+    path = Path(resume)
+    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(
+            f"resume={resume} holds no checkpoint; give a run folder or a file such as "
+            "outputs/runs/<run>/checkpoints/last.ckpt"
+        )
+    if not _whole(path):
+        raise UserError(f"{results.short(path)} is damaged: no training can go on from it")
+    return path
+
+
+def _whole(checkpoint: Path) -> bool:
+    """A checkpoint is a zip archive with a checksum for each of its parts."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False

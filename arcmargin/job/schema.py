@@ -51,5 +51,3 @@ class Schema:
 def store() -> None:
     """Makes it known to Hydra as `schema`, which conf/config.yaml begins with."""
     ConfigStore.instance().store(name="schema", node=Schema)
-    # Hydra copies this one store for every group of --help and every job, though it hands out copies.
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]  # it has none
