@@ -1,4 +1,4 @@
-"""The one exception that stands for a caller's mistake."""
+"""The exceptions that mean something to whoever catches them."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints it without a traceback; anyone who imports the package sees a ValueError.
     """
+
+
+class Interrupted(Exception):
+    """Somebody wants the run to end; it can go on from its last epoch."""

@@ -1,6 +1,7 @@
 """A run's folder: one process at a time works in it, and what it holds already."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ except ImportError:
 log = logging.getLogger("arcmargin")
 
 LOCK_FILE = ".lock"
+# What a run that never started may have left.
+NOTHING_YET = {".hydra", LOCK_FILE, "run.log", "wandb", "wandb_run_id"}
 
 
 @contextmanager
@@ -68,3 +71,9 @@ def finished(folder: Path, identity: str) -> Result | None:
             f"{before.settings.dataset}, seed {before.settings.seed}); choose another folder"
         )
     return before
+
+
+def remove_if_empty(folder: Path) -> None:
+    """A run that never started leaves nothing behind."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= NOTHING_YET:
+        shutil.rmtree(folder)

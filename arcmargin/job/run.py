@@ -1,7 +1,6 @@
 """One run of a configuration: build, train, write, tell."""
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from arcmargin.errors import Interrupted
 from arcmargin.job import folder as run_folder
 from arcmargin.job import schema
 from arcmargin.job.identity import identity
@@ -27,8 +27,6 @@ log = logging.getLogger("arcmargin")
 
 OnSettings = Callable[[Settings], None]
 OnEpoch = Callable[[int, int, float], None]
-# What a run that never started may have left in its folder.
-NOTHING_YET = {".hydra", run_folder.LOCK_FILE, "run.log", "wandb", "wandb_run_id"}
 
 
 def run(
@@ -39,23 +37,19 @@ def run(
     on_settings: OnSettings | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """One run: its result lands in `folder`. A finished result of this very run is returned as it is.
+    """One run: its result lands in `folder`, in which no other process works (`folder.alone`). A finished
+    result of this very run is returned as it is.
 
     `group` is the folder of the runs that belong together. `on_settings` hears what acts once the
     objects are built; `on_epoch(done, of, validation accuracy)` each epoch, and may raise
-    training.callbacks.Interrupted to end the run, which comes out here.
+    Interrupted to end the run, which comes out here.
     """
     schema.check(cfg)
-    with run_folder.alone(folder):
-        before = run_folder.finished(folder, identity(cfg))
-        if before is not None:
-            log.info("%s is finished already: %s", before.settings.name, display_path(folder))
-            return before
-        try:
-            return _run(cfg, folder, group, on_settings, on_epoch)
-        except Exception:
-            _remove_if_empty(folder)
-            raise
+    before = run_folder.finished(folder, identity(cfg))
+    if before is not None:
+        log.info("%s is finished already: %s", before.settings.name, display_path(folder))
+        return before
+    return _run(cfg, folder, group, on_settings, on_epoch)
 
 
 def failed(cfg: DictConfig, error: BaseException, settings: Settings | None = None) -> Result:
@@ -81,7 +75,6 @@ def _run(
     started = time.perf_counter()
     from arcmargin.job.build import build, settings_of
     from arcmargin.training import checkpoints
-    from arcmargin.training.callbacks import Interrupted
     from arcmargin.training.train import train
 
     try:
@@ -180,9 +173,3 @@ def _tracker(cfg: DictConfig, settings: Settings, folder: Path, group: Path | No
     continues = checkpoint.parent.parent if checkpoint else None
     start = instantiate(cfg.logger, _convert_="all")
     return start(settings=settings, config=config, folder=folder, group=group, continues=continues)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """A run that never started leaves nothing behind."""
-    if {path.name for path in folder.iterdir()} <= NOTHING_YET:
-        shutil.rmtree(folder)

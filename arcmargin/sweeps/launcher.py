@@ -1,235 +1,214 @@
-"""What all launchers of a multirun have in common, whichever Hydra plugin it is.
+"""What the launchers of a multirun have in common, and the one for this machine.
 
-Each job runs once, a finished one not again, and a worker that dies ends its own job, not the sweep.
+Each job runs once, a finished one not again, and a process that dies ends its own job, not the sweep.
 """
 
 import logging
+import multiprocessing
 import os
-import pickle
-import time
-import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from arcmargin.errors import UserError
-from arcmargin.job.results import short
-from arcmargin.sweeps import interrupts, jobs, workers
-from arcmargin.sweeps import state as status
-from arcmargin.sweeps.extras import check_extra
+from arcmargin.job.folder import finished
+from arcmargin.job.identity import identity
+from arcmargin.record import display_path
+from arcmargin.sweeps import state
+from arcmargin.sweeps.command_line import refuse
+from arcmargin.sweeps.state import Reporter
 
 log = logging.getLogger("arcmargin")
 
-MOST_HANDED_ON = 200  # composed jobs, 4 kB each, that travel with every job
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A job to run: its number in the sweep, what was asked for, and what that was composed to."""
 
-class Job(NamedTuple):
     number: int
     overrides: list[str]
+    config: DictConfig
     folder: Path
 
 
-class Composer:
-    """Hydra's loader of configurations; composes a job once, though its sweeper, its launcher and the
-    job's own process all ask."""
+class SweepLauncher(Launcher):
+    """Composes the jobs, runs those that are neither finished nor the same as another one, and returns
+    the scores that their records hold."""
 
-    def __init__(self, loader: Any, composed: dict[tuple[str, ...], bytes] | None = None) -> None:
-        self.loader = loader
-        self.composed = composed or {}
-        self.handed_on = True
+    hydra_context: HydraContext
+    task_function: TaskFunction
+    config: DictConfig
 
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
-        key = tuple(sweep_overrides)
-        if key in self.composed:
-            return pickle.loads(zlib.decompress(self.composed[key]))
-        # Hydra loads the plugins' schemas twice, so that pickle alone does not know their classes.
-        from joblib.externals.loky.backend.reduction import dumps
-
-        config = self.loader.load_sweep_config(master_config, sweep_overrides)
-        self.composed[key] = zlib.compress(dumps(config))
-        return config
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.__dict__["loader"], name)
-
-    def __reduce__(self) -> Any:
-        """To a worker, which composes its jobs itself where handing all of them on would cost more."""
-        few = self.handed_on and len(self.composed) <= MOST_HANDED_ON
-        return Composer, (self.loader, self.composed if few else None)
-
-
-class Steady(Launcher):
-    """Runs a launcher so that what it raises ends no sweep."""
-
-    def __init__(self, launcher: Launcher) -> None:
-        self.launcher: Any = launcher
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.first: dict[Path, Job] = {}  # of all asked for; a search may ask again later
 
-    def setup(self, **context: Any) -> None:
-        """The launcher inside is set up already."""
+    @abstractmethod
+    def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
+        """Runs them all; returns those whose process came to an end before they did, and why."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        asked = [self._job(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
-        new = [job for job in asked if self.first.setdefault(job.folder, job) is job]
-        for job in asked:
-            if job not in new:
-                _reporter(job).repeat()
-        todo = [job for job in new if not _skip(job)]
-        loader = self.launcher.hydra_context.config_loader
-        # A job that is submitted by itself is a file: it would hold all the others' too.
-        loader.handed_on = _submitted_at_once(self.launcher) is None
-        if todo:
-            self._run(todo, initial_job_idx)
-        for job in todo:
-            if status.state(job.folder.parent, job.folder.name) == "running":
-                _skip(job)
-        return [_returned(job) for job in asked]
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        try:
+            jobs = [self._job(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
+            todo = self._todo(jobs)
+            if todo:
+                todo[0].folder.parent.mkdir(parents=True, exist_ok=True)
+                self._run(todo)
+        except UserError as error:
+            refuse(error)
+        return [_returned(job) for job in jobs]
 
     def _job(self, overrides: list[str], number: int) -> Job:
-        context, master = self.launcher.hydra_context, self.launcher.config
-        config = context.config_loader.load_sweep_config(master, overrides)
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.num, config.hydra.job.id = number, str(number)
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
-        return Job(number, overrides, folder.absolute())
+        return Job(number, overrides, config, folder.absolute())
 
-    def _run(self, todo: list[Job], number: int) -> None:
-        """All of them; those that were running when a worker died get one more try, by themselves."""
-        again: list[Job] = []
-        sweep = todo[0].folder.parent
-        while todo:
-            moment = time.time()
-            error = self._launch(todo, number)
-            left = [job for job in todo if not jobs.ended_since(job.folder, moment)]
-            if status.stopped(sweep):
+    def _todo(self, jobs: Sequence[Job]) -> list[Job]:
+        todo = []
+        for job in jobs:
+            if self.first.setdefault(job.folder, job) is not job:
+                _reporter(job).repeat()
+            elif before := finished(job.folder, identity(job.config)):
+                _reporter(job, before.settings.name).skip(before.score)
+            else:
+                todo.append(job)
+        return todo
+
+    def _run(self, todo: Sequence[Job]) -> None:
+        """Those whose process died get one more try, each by itself: the memory may have been short."""
+        for job, error in self.run(todo).items():
+            if state.stopped(job.folder.parent):
                 return
-            if error is None or not left:
-                break
-            cut_off = [job for job in left if jobs.begun_since(job.folder, moment)]
-            if not cut_off and len(left) == len(todo):
-                raise UserError(f"the launcher could not start the jobs: {_line(error)}") from error
-            if not cut_off:
-                log.error("the launcher gave up: %s", _line(error))
-                break
-            log.error("a worker died: %s", _line(error))
-            again += cut_off
-            todo = [job for job in left if job not in cut_off]
-        for job in again:
-            log.error("once more: %s", short(job.folder))
-            if error := self._launch([job], number):
-                log.error("interrupted: %s (%s)", short(job.folder), _line(error))
+            log.error("a worker died: %s; once more: %s", one_line(error), display_path(job.folder))
+            for error in self.run([job]).values():
+                log.error("interrupted: %s (%s)", display_path(job.folder), one_line(error))
 
-    def _launch(self, todo: list[Job], number: int) -> Exception | None:
-        """What the launcher raised, if anything; then some of the jobs may not have run."""
-        width = _submitted_at_once(self.launcher)
-
-        def one(batch: list[Job]) -> Exception | None:
-            try:
-                returned = self.launcher.launch([job.overrides for job in batch], number)
-            except Exception as error:
-                return error
-            failed = [r._return_value for r in returned if r.status == JobStatus.FAILED]
-            return failed[0] if failed else None
-
-        if width is None:
-            return one(todo)
-        _wait_no_longer_than_needed()
-        with ThreadPoolExecutor(width, initializer=interrupts.hold_back) as pool:
-            try:
-                return next(
-                    (error for error in pool.map(one, ([job] for job in todo)) if error), None
-                )
-            except KeyboardInterrupt:
-                status.stop(todo[0].folder.parent)  # or the pool would wait for their last epoch
-                raise
+    def payload(self, job: Job) -> tuple[Any, ...]:
+        """The arguments of `worker.work`."""
+        return self.hydra_context, self.task_function, job.config, Singleton.get_state()
 
 
-def _submitted_at_once(launcher: Any) -> int | None:
-    """submitit starts local jobs all at once and gives up at the first that dies: there each is
-    submitted by itself, as many at a time as there are cores for, or as the cluster's limit says."""
-    given = getattr(launcher, "params", {})
-    if "submitit_folder" not in given:
-        return None
-    if "array_parallelism" in given:
-        return int(given["array_parallelism"])
-    return max(1, jobs.cores() // (given.get("cpus_per_task") or 1))
+class ProcessLauncher(SweepLauncher):
+    """Jobs in processes of this machine; each loads torch once and then takes job after job.
+
+    One process a GPU, or a core where there is none, unless `n_jobs` says otherwise.
+    """
+
+    def __init__(self, n_jobs: int = -1) -> None:
+        self.n_jobs = n_jobs
+
+    def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
+        import cloudpickle
+
+        sweep = jobs[0].folder.parent
+        devices = self._devices(len(jobs))
+        lost: dict[Job, Exception] = {}
+        waiting = deque(jobs)
+        idle = [(_executor(device), device) for device in devices]
+        executors = [executor for executor, _ in idle]
+        busy: dict[Future[None], tuple[ProcessPoolExecutor, str | None, Job]] = {}
+        try:
+            while waiting or busy:
+                if state.stopped(sweep):
+                    waiting.clear()
+                while waiting and idle:
+                    (executor, device), job = idle.pop(), waiting.popleft()
+                    task = executor.submit(_work, cloudpickle.dumps(self.payload(job)))
+                    busy[task] = executor, device, job
+                for task in wait(busy, return_when=FIRST_COMPLETED).done:
+                    executor, device, job = busy.pop(task)
+                    error = task.exception()
+                    if isinstance(error, BrokenExecutor):
+                        executor = _executor(device)
+                        executors.append(executor)
+                    if isinstance(error, Exception):
+                        lost[job] = error
+                    idle.append((executor, device))
+        except KeyboardInterrupt:
+            state.stop(sweep)
+            wait(busy)
+            raise
+        finally:
+            for executor in executors:
+                executor.shutdown(wait=False, cancel_futures=True)
+        return lost
+
+    def _devices(self, jobs: int) -> list[str | None]:
+        """The GPU of each process; None for the CPU, and for one that may see them all."""
+        import joblib
+
+        if self.n_jobs == 0 or self.n_jobs < -1:
+            raise UserError(
+                f"hydra.launcher.n_jobs must be at least 1, or -1 for all, got {self.n_jobs}"
+            )
+        gpus: list[str] = []
+        if self.config.trainer.get("accelerator") in ("auto", "gpu", "cuda"):
+            gpus = visible_gpus()
+        most = self.n_jobs if self.n_jobs > 0 else len(gpus) or joblib.cpu_count()
+        return [gpus[i % len(gpus)] if gpus else None for i in range(min(most, jobs))]
 
 
-def _wait_no_longer_than_needed() -> None:
-    """submitit gives the result of a job that ended 15 seconds to appear, for the sake of slow disks
-    between machines; a local one that was killed or interrupted leaves none at all."""
-    from submitit.local.local import LocalJob
+def _executor(device: str | None) -> ProcessPoolExecutor:
+    """One process: were it a pool's, the pool would end all the others with it."""
+    from arcmargin.sweeps import worker
 
-    LocalJob._results_timeout_s = 1
-
-
-def _skip(job: Job) -> bool:
-    """Whether the job is finished already, which its status then says."""
-    before = jobs.result(job.folder)
-    if before is None or not before.finished:
-        return False
-    _reporter(job, before.name).skip(before.extra.get("score"))
-    return True
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=worker.begin, initargs=(device,))
 
 
-def _reporter(job: Job, name: str = "") -> status.Reporter:
-    return status.Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
+def _work(pickled: bytes) -> None:
+    """Hydra's objects need cloudpickle: it loads its plugins' classes twice, and `@hydra.main` hides the
+    function that it decorates."""
+    import pickle
+
+    from arcmargin.sweeps import worker
+
+    worker.work(*pickle.loads(pickled))
+
+
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name, one a GPU. torch is not asked: it takes seconds to load."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [device.strip() for device in given.split(",") if device.strip() not in ("", "-1")]
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.split()
+
+
+def _reporter(job: Job, name: str = "") -> Reporter:
+    return Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
 
 
 def _returned(job: Job) -> JobReturn:
-    """What a sweeper is told: the score, or None for a job that failed or was interrupted. NaN would
-    end Optuna's search; None it counts as a failed trial."""
-    record = jobs.result(job.folder)
-    score = record.extra.get("score") if record and record.finished else None
-    done = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
-    done.return_value = None if score is None else float(score)
+    """What a sweeper is told: the score, or None for a job that failed or was interrupted."""
+    result = finished(job.folder, identity(job.config))
+    done = JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED)
+    done.return_value = None if result is None or result.score is None else float(result.score)
     return done
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def prepare(config: DictConfig, count: int | None) -> None:
-    """Before a multirun of `count` jobs, if that is known: wraps the launcher that Hydra will make."""
-    check_extra("launcher", str(config.hydra.launcher.get("_target_")))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # nor is a line that two jobs say one too many
-    # A hint for administrators that its own cluster has a token; it would stand in the status line.
-    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
-    plugins: Any = Plugins.instance()
-    make: Callable[..., Launcher] = type(plugins).instantiate_launcher
-    wandb = config.logger is not None and config.wandb.mode != "disabled"
-    new = not Path(config.hydra.sweep.dir).exists()
-
-    def instantiate_launcher(**context: Any) -> Launcher:
-        context["hydra_context"].config_loader = Composer(context["hydra_context"].config_loader)
-        launcher: Any = make(plugins, **context)
-        if hasattr(launcher, "joblib"):
-            workers.use(launcher.joblib, count if new else 0, wandb=wandb)
-        return Steady(launcher)
-
-    plugins.instantiate_launcher = instantiate_launcher
-
-
-def threads_per_job(launcher: Any) -> int | None:
-    """CPU threads for a job of this `hydra.launcher`, so that all jobs together fit the cores."""
-    if "n_jobs" in launcher:
-        import joblib
-
-        return int(max(1, jobs.cores() // joblib.effective_n_jobs(launcher.n_jobs)))
-    given = launcher.get("cpus_per_task") or ((launcher.get("ray") or {}).get("remote") or {}).get(
-        "num_cpus"
-    )
-    return max(1, int(given)) if given else None

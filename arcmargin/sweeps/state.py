@@ -5,24 +5,19 @@ on other machines, as long as they share the disk.
 """
 
 import json
-import logging
 import os
 import shutil
+import signal
+import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 FOLDER = ".progress"
-LOG = "run.log"
-TRACEBACK = "traceback.txt"
 STOP_FILE = ".stop"
 _SECONDS_BETWEEN = 0.5
-
-
-class Stopped(Exception):
-    """The sweep is to end: somebody pressed Ctrl-C, or a job failed under on_error=raise."""
 
 
 @dataclass
@@ -34,6 +29,7 @@ class Job:
     name: str  # the header and its margins
     folder: str
     overrides: list[str] = field(default_factory=list)
+    number: int = 0  # Hydra's
     state: str = "running"
     first_epoch: int = 0  # a resumed job begins later than at 0
     epoch: int = 0
@@ -42,17 +38,15 @@ class Job:
     seconds: float = 0.0
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def ended(self) -> bool:
-        return self.state != "running"
+    host: str = ""
+    process: int = 0
 
     def label(self, keys: Iterable[str]) -> str:
         """`arcface m2=0.5 seed=1`: the name and which of the keys that vary it leaves out."""
-        told = set(keys) - {"header", "m1", "m2", "m3"}
+        shown = set(keys) - {"header", "m1", "m2", "m3"}
         pairs = (override.lstrip("+~").partition("=") for override in self.overrides)
         return " ".join(
-            [self.name, *(f"{k.rpartition('.')[2]}={v}" for k, _, v in pairs if k in told)]
+            [self.name, *(f"{k.rpartition('.')[2]}={v}" for k, _, v in pairs if k in shown)]
         )
 
 
@@ -66,33 +60,33 @@ class Reporter:
         self, folder: Path, *, name: str, overrides: Sequence[str] = (), number: int = 0
     ) -> None:
         self.sweep = folder.parent
-        self.job = Job(folder.name, name, str(folder), list(overrides))
-        self._number = number
+        self.job = Job(folder.name, name, str(folder), list(overrides), number)
         self._started = self._written = time.perf_counter()
 
     def begin(self) -> None:
+        self.job.host, self.job.process = socket.gethostname(), os.getpid()
         self._write()
 
     def epoch(self, epoch: int, epochs: int) -> None:
-        """After each epoch. Raises Stopped when the sweep is to end."""
+        """After each epoch."""
         if not self.job.epoch:
             self.job.first_epoch = epoch - 1
         self.job.epoch, self.job.epochs = epoch, epochs
         if epoch == epochs or time.perf_counter() - self._written > _SECONDS_BETWEEN:
             self._write()
-            if stopped(self.sweep) and epoch < epochs:
-                raise Stopped
 
     def skip(self, score: float | None) -> None:
-        """The job is finished already: by an earlier attempt, or by another process, which may have
-        died before it could say so."""
-        before = state(self.sweep, self.job.key)
-        if before in (None, "running"):
+        """The job is finished already: before this sweep began; or by another job of it that computes
+        the same; or by a process that died before it could say so."""
+        before = read_job(self.sweep, self.job.key)
+        if before is None or before.state == "running":
             self.end("finished" if before else "skipped", score=score)
+        elif before.number != self.job.number:
+            self.repeat()
 
     def repeat(self) -> None:
         """Another job of this sweep computes the same."""
-        self.job.key += f"~{self._number}"
+        self.job.key += f"~{self.job.number}"
         self.end("repeated")
 
     def end(self, state: str, *, score: float | None = None, error: str | None = None) -> None:
@@ -102,64 +96,41 @@ class Reporter:
 
     def _write(self) -> None:
         self._written = time.perf_counter()
-        path = self._path
+        path = self.sweep / FOLDER / f"{self.job.key}.json"
         temporary = path.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(asdict(self.job)))
             os.replace(temporary, path)
 
-    @property
-    def _path(self) -> Path:
-        return self.sweep / FOLDER / f"{self.job.key}.json"
+
+class Reader:
+    """Reads the states that have changed since it last looked; whatever a file says now counts."""
+
+    def __init__(self, sweep: Path) -> None:
+        self.sweep = sweep
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def changed(self) -> list[Job]:
+        """Those that have ended first."""
+        jobs = []
+        with suppress(OSError), os.scandir(self.sweep / FOLDER) as entries:
+            for entry in entries:
+                if not entry.name.endswith(".json"):
+                    continue
+                with suppress(OSError, ValueError, TypeError):  # it vanished, or is not one of ours
+                    stat = entry.stat()
+                    stamp = (stat.st_mtime_ns, stat.st_ino)
+                    if self._seen.get(entry.name) != stamp:
+                        jobs.append(Job(**json.loads(Path(entry.path).read_bytes())))
+                        self._seen[entry.name] = stamp
+        return sorted(jobs, key=lambda job: (job.state == "running", job.key))
 
 
-@contextmanager
-def own_output(folder: Path, job: Job) -> Iterator[None]:
-    """What the job prints goes to its own log: several at once would garble the terminal. Warnings
-    are noted in the job's state as well."""
-    root = logging.getLogger()
-    root.handlers = [h for h in root.handlers if isinstance(h, logging.FileHandler)]
-    notes = _Notes(job.warnings)
-    logging.getLogger("arcmargin").addHandler(notes)
-    try:
-        with (
-            open(folder / LOG, "a", buffering=1, encoding="utf-8") as file,
-            redirect_stdout(file),
-            redirect_stderr(file),
-        ):
-            yield
-    finally:
-        logging.getLogger("arcmargin").removeHandler(notes)
-
-
-class _Notes(logging.Handler):
-    def __init__(self, notes: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self.notes = notes
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.notes.append(record.getMessage())
-
-
-def read_jobs(sweep: Path, known: Mapping[str, Job]) -> list[Job]:
-    """The jobs whose state may have changed since `known`: one folder listing, and a look into the
-    files of those that have not ended."""
-    changed = []
-    with suppress(OSError), os.scandir(sweep / FOLDER) as entries:
-        for entry in entries:
-            key, suffix = os.path.splitext(entry.name)
-            if suffix != ".json" or (key in known and known[key].ended):
-                continue
-            with suppress(OSError, ValueError, TypeError):  # it vanished, or is not one of ours
-                changed.append(Job(**json.loads(Path(entry.path).read_bytes())))
-    return sorted(changed, key=lambda job: (not job.ended, job.key))
-
-
-def state(sweep: Path, key: str) -> str | None:
+def read_job(sweep: Path, key: str) -> Job | None:
     """What a job last said; None for one that said nothing yet."""
     with suppress(OSError, ValueError, TypeError):
-        return Job(**json.loads((sweep / FOLDER / f"{key}.json").read_bytes())).state
+        return Job(**json.loads((sweep / FOLDER / f"{key}.json").read_bytes()))
     return None
 
 
@@ -170,9 +141,15 @@ def forget(sweep: Path) -> None:
 
 
 def stop(sweep: Path) -> None:
-    """Ask the jobs in flight to stop after their epoch, wherever they run, and others not to begin."""
+    """Ask the jobs in flight to stop, wherever they run, and others not to begin: those of this machine
+    now, the rest after their epoch."""
     with suppress(OSError):
         (sweep / STOP_FILE).touch()
+    for job in Reader(sweep).changed():
+        local = job.host == socket.gethostname() and job.process not in (0, os.getpid())
+        if job.state == "running" and local:
+            with suppress(OSError):
+                os.kill(job.process, signal.SIGTERM)
 
 
 def stopped(sweep: Path) -> bool:

@@ -13,12 +13,9 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from arcmargin.data.image_data import Batches
+from arcmargin.errors import Interrupted
 
 OnEpoch = Callable[[int, int, float], None]  # epochs done, of how many, validation accuracy
-
-
-class Interrupted(Exception):
-    """Somebody wants the run to end; it can go on from its last epoch."""
 
 
 class ResumableRandomness(Callback):

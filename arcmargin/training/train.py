@@ -13,19 +13,13 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arcmargin.data.image_data import Batches, ImageData
-from arcmargin.errors import UserError
+from arcmargin.errors import Interrupted, UserError
 from arcmargin.metrics import geometry
 from arcmargin.metrics.open_set import Evaluation
 from arcmargin.metrics.open_set import evaluate as evaluate_unseen
 from arcmargin.record import Arrays, Embeddings, OpenSet, Result, Settings, Unseen
 from arcmargin.training import checkpoints
-from arcmargin.training.callbacks import (
-    Interrupted,
-    Monitor,
-    OnEpoch,
-    Progress,
-    ResumableRandomness,
-)
+from arcmargin.training.callbacks import Monitor, OnEpoch, Progress, ResumableRandomness
 from arcmargin.training.module import MarginModule
 from arcmargin.training.snapshots import Moment, SnapshotTaker
 

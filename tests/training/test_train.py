@@ -12,12 +12,11 @@ from torch.optim import SGD
 from arcmargin import backbones
 from arcmargin import data as sources
 from arcmargin.data.image_data import Batches
-from arcmargin.errors import UserError
+from arcmargin.errors import Interrupted, UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics import geometry
 from arcmargin.record import Settings
 from arcmargin.training import schedules
-from arcmargin.training.callbacks import Interrupted
 from arcmargin.training.module import Description, MarginModule, TrainingDiverged
 from arcmargin.training.train import train
 
