@@ -18,7 +18,13 @@ class Header(nn.Module, ABC):
 
     `weight` holds a direction a class. A head outside the margin formula is a subclass in a file of
     its own: it needs `logits` and `forward`, and its own `loss` where that is not cross-entropy.
+
+    in_formula: the target's logit is s·(ψ(m1·θ + m2) − m3) with the same s, m1, m2 and m3 for every
+    sample, and the others are s·cos θ_j. What is predicted from margins holds for such a head alone,
+    and with m1 = 1 and m2 = m3 = 0 it is a baseline.
     """
+
+    in_formula: bool = False
 
     def __init__(self, embedding_dim: int, num_classes: int, *, init: str = "random") -> None:
         super().__init__()

@@ -13,6 +13,8 @@ class MarginHeader(TargetMarginHeader):
     m2 is in radians. Without any margin this is NormFace (Wang et al. 2017, arXiv 1704.06369).
     """
 
+    in_formula = True
+
     def __init__(
         self,
         embedding_dim: int,

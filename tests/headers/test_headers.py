@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from torch.func import functional_call, grad, vmap
 
 from arcmargin.errors import UserError
-from arcmargin.headers import Header
+from arcmargin.headers import Header, MarginHeader
 
 CONF = Path(__file__).parents[2] / "conf" / "header"
 PRESETS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -78,6 +78,24 @@ def test_every_yaml_states_the_four_constants_and_uses_only_known_keys(preset: s
         if key not in block:
             assert cfg[key] == (1.0 if key == "m1" else 0.0), f"{key} is set but has no effect"
     assert "matched" not in cfg or cfg.matched in block
+
+
+@every_preset
+def test_a_head_in_the_formula_is_the_formula(preset: str) -> None:
+    header = build(preset).double().eval()
+    assert header.in_formula == isinstance(header, MarginHeader)
+    if not header.in_formula:
+        return
+    embeddings, labels = (tensor[:-1] for tensor in batch())
+    embeddings = embeddings.double()
+    unit = torch.nn.functional.normalize
+    theta = torch.acos((unit(embeddings) @ unit(header.weight).T).clamp(-1, 1))
+    own = torch.arange(len(labels)), labels
+    phi = header.m1 * theta[own] + header.m2
+    k = torch.floor(phi / math.pi)
+    expected = header.s * torch.cos(theta)
+    expected[own] = header.s * ((-1) ** k * torch.cos(phi) - 2 * k - header.m3)
+    torch.testing.assert_close(header(embeddings, labels), expected)
 
 
 @every_preset
