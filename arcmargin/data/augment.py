@@ -1,6 +1,6 @@
-"""Random changes of training images, drawn for each image, made on the whole batch at once.
+"""Random changes of training images: drawn for each image by itself, applied to the whole batch at once.
 
-torchvision's transforms draw once for a batch.
+torchvision's transforms, applied to a batch, change all of its images in the same way.
 """
 
 import torch
@@ -12,8 +12,8 @@ from arcmargin.errors import UserError
 
 
 class RandomShift(nn.Module):
-    """Shifts each image by up to `pixels` in both directions; what enters is the image's own edge, or
-    its mirror image: a random crop after padding.
+    """Shifts each image by up to `pixels` in both directions: a random crop after padding. The image's
+    edge is repeated ("replicate") or the image is mirrored at it ("reflect").
 
     (n, c, h, w) -> (n, c, h, w). Does nothing in evaluation.
     """

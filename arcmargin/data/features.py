@@ -1,4 +1,4 @@
-"""What a frozen body makes of each image, computed once: a head is then trained in seconds."""
+"""Features of images by a frozen body, computed once: a head is then trained on them in seconds."""
 
 import hashlib
 import logging
@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arcmargin.backbones import Backbone
-from arcmargin.data.progress import counted
 from arcmargin.data.image_data import ImageData, Split
+from arcmargin.data.progress import with_progress
 from arcmargin.errors import UserError
 from arcmargin.record import write_atomically
 
@@ -22,14 +21,15 @@ log = logging.getLogger("arcmargin")
 BATCH = 256
 
 
-def with_features(data: ImageData, backbone: Backbone, cache: Path) -> ImageData:
-    """The data set with (n, features, 1, 1) in the place of images, and the backbone told so.
+def with_features(data: ImageData, body: nn.Module, cache: Path) -> ImageData:
+    """The data set with the body's features, (n, features, 1, 1), in the place of images.
 
-    The files in `cache` are named by what they were computed from: weights and images.
+    `cache` keeps them in files named by the body, its weights and the images they were computed from.
+    Raises UserError where a parameter of the body would be trained.
     """
-    if not backbone.frozen:
+    if any(parameter.requires_grad for parameter in body.parameters()):
         raise UserError("features can be computed once only for a frozen body")
-    body = backbone.body.eval()
+    body.eval()
     weights = hashlib.blake2b(repr(body).encode(), digest_size=16)
     for key, value in body.state_dict().items():
         weights.update(key.encode() + value.numpy().tobytes())
@@ -38,7 +38,6 @@ def with_features(data: ImageData, backbone: Backbone, cache: Path) -> ImageData
         for name in ("train", "val", "test", "unseen")
         if (split := getattr(data, name)) is not None
     }
-    backbone.takes_features = True
     return replace(data, **splits, pictures=False)
 
 
@@ -56,13 +55,13 @@ def _features(
         log.warning("%s cannot be read (%s); its features are computed again", file, error)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     body.to(device)
-    parts = images.split(BATCH)
+    batches = images.split(BATCH)
     with torch.no_grad():
-        done = [
-            body(part.to(device)).flatten(1).float().cpu()
-            for part in counted(parts, len(parts), f"features, batches of {BATCH}")
+        parts = [
+            body(batch.to(device)).flatten(1).float().cpu()
+            for batch in with_progress(batches, len(batches), f"features, batches of {BATCH}")
         ]
     body.cpu()
-    features = torch.cat(done)[:, :, None, None]
+    features = torch.cat(parts)[:, :, None, None]
     write_atomically(file, lambda out: np.save(out, features.numpy()))
     return features

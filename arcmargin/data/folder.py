@@ -9,8 +9,8 @@ import torch
 
 from arcmargin.data.classes import Unseen, kept_classes, unseen_classes
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.errors import UserError
 from arcmargin.data.image_files import check_format, list_images, read_images
+from arcmargin.errors import UserError
 
 EXPECTED = "expected a folder with one sub-folder of images for each class"
 
@@ -43,7 +43,7 @@ def image_folder(
     if unseen is not None and unseen_path is not None:
         raise UserError("dataset.unseen and dataset.unseen_path exclude each other; drop one")
     listed = _list(path, "path")
-    # All folders are looked at before the first image is read.
+    # All folders are listed before the first image is read.
     test = _list(test_path, "test_path", listed.names) if test_path else None
     other = _list(unseen_path, "unseen_path") if unseen_path else None
     if other and (known := sorted(set(other.names) & set(listed.names))):
@@ -106,7 +106,7 @@ def _list(path: str, key: str, among: Sequence[str] | None = None) -> _Listing:
 
 
 def _check_every_class(data: ImageData, validated: bool, test_is_cut: bool) -> None:
-    """A class of too few images is missing from a split: its accuracy would be nobody's."""
+    """Raises UserError where a class has fewer images than there are splits to cut."""
     cut = [data.train, data.val, *([data.test] if test_is_cut else [])]
     count = torch.cat([split.labels for split in cut]).bincount(minlength=data.num_classes)
     uses = ["training", *(["validation"] if validated else []), *(["test"] if test_is_cut else [])]

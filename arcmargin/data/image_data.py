@@ -105,13 +105,13 @@ def build(
     kept = kept_classes(classes, class_names)
     held_out = unseen_classes(unseen, kept, class_names)
     kept = [c for c in kept if c not in held_out]
-    strangers = _strangers(images if test is None else test, held_out, class_names)
-    images = _keep(images, kept)
+    unseen_images = _unseen_images(images if test is None else test, held_out, class_names)
+    images = _keep_classes(images, kept)
     rng = np.random.default_rng(split_seed)
     if test is None:
         images, test = _stratified_cut(images, test_fraction, rng)
     else:
-        test = _keep(test, kept)
+        test = _keep_classes(test, kept)
     train, val = _stratified_cut(images, val_fraction, rng)
     mean, std = _pixel_statistics(train.pixels)
     return ImageData(
@@ -122,7 +122,7 @@ def build(
         test=_normalised(test, mean, std),
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
-        unseen=_normalised(strangers, mean, std) if strangers else None,
+        unseen=_normalised(unseen_images, mean, std) if unseen_images else None,
         unseen_names=tuple(class_names[i] for i in held_out),
     )
 
@@ -149,7 +149,9 @@ def add_unseen(
     return replace(data, unseen=unseen, unseen_names=(*data.unseen_names, *names), pairs=pairs)
 
 
-def _strangers(images: RawImages, held_out: list[int], names: Sequence[str]) -> RawImages | None:
+def _unseen_images(
+    images: RawImages, held_out: list[int], names: Sequence[str]
+) -> RawImages | None:
     if not held_out:
         return None
     found = np.bincount(images.labels, minlength=len(names))[held_out]
@@ -160,10 +162,10 @@ def _strangers(images: RawImages, held_out: list[int], names: Sequence[str]) -> 
         raise UserError(
             "dataset.unseen: no unseen class has two images, so there is no genuine pair to verify"
         )
-    return _keep(images, held_out)
+    return _keep_classes(images, held_out)
 
 
-def _keep(images: RawImages, kept: list[int]) -> RawImages:
+def _keep_classes(images: RawImages, kept: list[int]) -> RawImages:
     """Only the kept classes, relabelled 0, 1, … in the order given."""
     new_label = np.full(max(int(images.labels.max()), *kept) + 1, -1)
     new_label[kept] = np.arange(len(kept))
@@ -175,7 +177,8 @@ def _keep(images: RawImages, kept: list[int]) -> RawImages:
 def _stratified_cut(
     images: RawImages, fraction: float, rng: np.random.Generator
 ) -> tuple[RawImages, RawImages]:
-    """(rest, part): `fraction` of each class in part, and at least one image of each in both."""
+    """(rest, part): `fraction` of the images of each class are in part. A class of at least two images
+    has one in both; a class of one image has it in rest."""
     part: list[np.ndarray] = []
     for label in np.unique(images.labels):
         members = rng.permutation(np.flatnonzero(images.labels == label))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from arcmargin.data.progress import counted
+from arcmargin.data.progress import with_progress
 from arcmargin.errors import UserError
 
 log = logging.getLogger("arcmargin")
@@ -57,10 +57,10 @@ def read_images(
     on_bad_image: str = "stop",
     option: str = "on_bad_image=skip",
 ) -> Images:
-    """All of them, resized to (channels, height, width). `what` names them in messages, `option` is what
-    the user would say to skip some.
+    """The images, resized to (channels, height, width).
 
-    Raises UserError that names those that cannot be read (the first 50), unless they are to be skipped.
+    `what` names them in messages; `option` is the setting that skips those that cannot be read.
+    Raises UserError that names these (the first 50), unless on_bad_image is "skip".
     """
     channels, height, width = shape
     pixels = np.zeros((len(images), height, width, channels), dtype=np.uint8)
@@ -71,7 +71,7 @@ def read_images(
     # Pillow decodes and resizes outside the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda image: _read(image, shape), images)
-        for row, read in enumerate(counted(results, len(images), f"reading {what}")):
+        for row, read in enumerate(with_progress(results, len(images), f"reading {what}")):
             if read.pixels is None:
                 readable[row] = False
                 image = images[row]
@@ -83,7 +83,7 @@ def read_images(
                 grey += read.grey
     if problems:
         _report_bad(problems, len(images), what, on_bad_image, option)
-    _say_converted(sizes, grey, shape, what)
+    _warn_of_conversions(sizes, grey, shape, what)
     return Images(pixels, readable)
 
 
@@ -124,10 +124,10 @@ def _report_bad(problems: list[str], total: int, what: str, on_bad_image: str, o
     )
 
 
-def _say_converted(
+def _warn_of_conversions(
     sizes: Counter[tuple[int, int]], grey: int, shape: tuple[int, int, int], what: str
 ) -> None:
-    """Once for all images: what a user might not have meant."""
+    """One message for all images: they change size, or gain or lose colour, which may be a mistake."""
     channels, height, width = shape
     total = sizes.total()
     if len(sizes) > 1:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.errors import UserError
 from arcmargin.data.image_files import check_format, list_images, read_images
-from arcmargin.data.pair_lists import PairList, of_files
+from arcmargin.data.pair_lists import lfw_pairs
+from arcmargin.errors import UserError
 
 
 def lfw(
@@ -62,25 +62,5 @@ def lfw(
     names = sorted(compared)
     persons = np.array([names.index(file.parent.name) for file in files])
     persons[~faces.readable] = -1
-    pairs = listed.among(faces.readable).labelled()
+    pairs = listed.where_readable(faces.readable).labelled()
     return add_unseen(data, RawImages(faces.pixels, persons), names, pairs)
-
-
-def lfw_pairs(data_dir: str, split: str = "10fold", image_set: str = "deepfunneled") -> PairList:
-    """The pairs of LFW's protocol: 6,000 in ten folds, or those of its development sets."""
-    from torchvision.datasets import LFWPairs
-
-    try:
-        made = LFWPairs(data_dir, split=split, image_set=image_set)
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split("You can")[0].split())
-        raise UserError(
-            f"could not find LFW in '{data_dir}/lfw-py' ({reason}); its archive (lfw-{image_set}.tgz, "
-            "unpacked beside it) and pairs.txt, pairsDevTest.txt have to be put there by hand"
-        ) from error
-    pairs = [(Path(first), Path(second)) for first, second in made.data]
-    same = np.array(made.targets, dtype=bool)
-    number = 10 if split == "10fold" else 1
-    # Each fold lists its genuine pairs, then as many impostor pairs.
-    folds = np.arange(len(pairs)) * number // len(pairs) if number > 1 else None
-    return of_files(pairs, same, folds, "LFW")

@@ -9,17 +9,17 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen
+from arcmargin.data.image_files import Encoded, read_images
+from arcmargin.data.insightface_bin import read_bin
 from arcmargin.errors import UserError
 from arcmargin.metrics.pairs import Pairs
-from arcmargin.data.insightface_bin import read_bin
-from arcmargin.data.image_files import Encoded, read_images
 
 SAME = {"1": True, "true": True, "same": True, "0": False, "-1": False, "false": False}
 SAME |= {"different": False}
 
 
 class PairList(NamedTuple):
-    """Images, each once, and which of them are compared."""
+    """Which images are compared with which. Each image is in `images` once."""
 
     images: Sequence[Encoded]
     first: Int[np.ndarray, "n"]
@@ -27,7 +27,7 @@ class PairList(NamedTuple):
     same: Bool[np.ndarray, "n"] | None  # None where the list does not say
     folds: Int[np.ndarray, "n"] | None = None
 
-    def among(self, readable: Bool[np.ndarray, "m"]) -> "PairList":
+    def where_readable(self, readable: Bool[np.ndarray, "m"]) -> "PairList":
         """The pairs of which both images could be read."""
         usable = readable[self.first] & readable[self.second]
         same = None if self.same is None else self.same[usable]
@@ -47,7 +47,7 @@ def add_pairs(
     listed = read_list(path, data_dir)
     listed.labelled()  # before images are read
     images = read_images(listed.images, data.image_shape, what=path, on_bad_image=on_bad_image)
-    pairs = listed.among(images.readable).labelled()
+    pairs = listed.where_readable(images.readable).labelled()
     unknown = np.full(len(images.pixels), -1, dtype=np.int64)
     return add_unseen(data, RawImages(images.pixels, unknown), pairs=pairs)
 
@@ -55,8 +55,6 @@ def add_pairs(
 def read_list(path: str, data_dir: str = "data") -> PairList:
     """`path`: a .csv or .bin file, or the word lfw. Raises UserError naming every missing image."""
     if path == "lfw":
-        from arcmargin.data.labeled_faces import lfw_pairs  # torchvision is slow to load
-
         return lfw_pairs(data_dir)
     if not Path(path).is_file():
         raise UserError(f"no file '{path}': expected a list of pairs, a .csv or .bin file, or lfw")
@@ -67,13 +65,16 @@ def read_list(path: str, data_dir: str = "data") -> PairList:
     return _read_csv(Path(path))
 
 
-def of_files(
+def pair_files(
     pairs: Sequence[tuple[Path, Path]],
     same: Bool[np.ndarray, "n"] | None,
     folds: Int[np.ndarray, "n"] | None,
     what: str,
 ) -> PairList:
-    """Each file is read once however many pairs it is in."""
+    """The pairs of files, each file listed once however many pairs it is in.
+
+    `what` names the list in messages. Raises UserError naming every missing file.
+    """
     rows: dict[Path, int] = {}
     places = np.array([[rows.setdefault(file, len(rows)) for file in pair] for pair in pairs])
     missing = [file for file in rows if not file.is_file()]
@@ -115,10 +116,30 @@ def _read_csv(path: Path) -> PairList:
         (path.parent / row[0].strip(), path.parent / row[1].strip()) for _, row in lines
     ]  # an absolute path stays as it is
     same = np.array(labels, dtype=bool) if width == 3 else None
-    return of_files(files, same, None, f"'{path}'")
+    return pair_files(files, same, None, f"'{path}'")
 
 
 def _is_header(row: list[str], folder: Path) -> bool:
     if len(row) == 3:
         return row[2].strip().lower() not in SAME and not (folder / row[0].strip()).is_file()
     return not any(Path(cell.strip()).suffix for cell in row)
+
+
+def lfw_pairs(data_dir: str, split: str = "10fold", image_set: str = "deepfunneled") -> PairList:
+    """The pairs of LFW's protocol: 6,000 in ten folds, or those of its development sets."""
+    from torchvision.datasets import LFWPairs
+
+    try:
+        protocol = LFWPairs(data_dir, split=split, image_set=image_set)
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split("You can")[0].split())
+        raise UserError(
+            f"could not find LFW in '{data_dir}/lfw-py' ({reason}); its archive (lfw-{image_set}.tgz, "
+            "unpacked beside it) and pairs.txt, pairsDevTest.txt have to be put there by hand"
+        ) from error
+    pairs = [(Path(first), Path(second)) for first, second in protocol.data]
+    same = np.array(protocol.targets, dtype=bool)
+    number = 10 if split == "10fold" else 1
+    # Each fold lists its genuine pairs, then as many impostor pairs.
+    folds = np.arange(len(pairs)) * number // len(pairs) if number > 1 else None
+    return pair_files(pairs, same, folds, "LFW")

@@ -1,4 +1,4 @@
-"""Progress of work that is not training: a bar in a terminal, now and then a line elsewhere."""
+"""How far work other than training has come: a bar in a terminal, a line now and then elsewhere."""
 
 import sys
 import time
@@ -10,14 +10,16 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def counted(items: Iterable[T], total: int, doing: str, *, every_s: float = 10.0) -> Iterator[T]:
-    """The items, while someone watches how many of `total` there were."""
+def with_progress(
+    items: Iterable[T], total: int, title: str, *, seconds_between_lines: float = 10.0
+) -> Iterator[T]:
+    """The items as they come; stderr shows how many of `total` are done."""
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=doing, delay=1, leave=False)
+        yield from tqdm(items, total=total, desc=title, delay=1, leave=False)
         return
-    said = time.perf_counter()
+    last_line = time.perf_counter()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.perf_counter() - said >= every_s and done < total:
-            said = time.perf_counter()
-            print(f"{doing}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+        if time.perf_counter() - last_line >= seconds_between_lines and done < total:
+            last_line = time.perf_counter()
+            print(f"{title}: {done:,} of {total:,}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from arcmargin.backbones import BUILDERS
 from arcmargin.data.image_files import Encoded, Images, read_images
-from arcmargin.data.progress import counted
+from arcmargin.data.progress import with_progress
 from arcmargin.errors import UserError
 from arcmargin.record import RECORD_FILE, Result
 from arcmargin.training import checkpoints
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
         device = self.model.mean.device
         starts = range(0, len(pixels), BATCH)
         parts = []
-        for start in counted(starts, len(starts), f"embedding batches of {BATCH}"):
+        for start in with_progress(starts, len(starts), f"embedding batches of {BATCH}"):
             part = torch.from_numpy(pixels[start : start + BATCH]).to(device).movedim(-1, 1)
             parts.append(self.model(part.float() / 255).float().cpu().numpy())
         return np.concatenate(parts)

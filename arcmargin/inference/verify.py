@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from arcmargin.data.image_files import SUFFIXES, Encoded
-from arcmargin.data.pair_lists import PairList, of_files, read_list
+from arcmargin.data.pair_lists import PairList, pair_files, read_list
 from arcmargin.errors import UserError
 from arcmargin.inference.trained import add_arguments, command_line, load
 from arcmargin.metrics.open_set import evaluate
@@ -53,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if gone := [file for file in files if not file.is_file()]:
         raise UserError(f"no image {' nor '.join(repr(str(file)) for file in gone)}")
     if files:
-        lists = [("the two images", of_files([(files[0], files[1])], None, None, "this pair"))]
+        lists = [("the two images", pair_files([(files[0], files[1])], None, None, "this pair"))]
     trained = load(args.run, trust=args.trust)
     for name, listed in lists:
         images = trained.read(listed.images, name, args.on_bad_image)
         unit = unit_rows(trained.embed(images.pixels))
-        listed = listed.among(images.readable)
+        listed = listed.where_readable(images.readable)
         cosines = np.einsum("ij,ij->i", unit[listed.first], unit[listed.second])
         threshold = _threshold(args.threshold, args.far, trained.result, listed.same, cosines)
         _say(name, listed, cosines, threshold)

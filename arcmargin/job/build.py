@@ -203,7 +203,9 @@ def _features(data: ImageData, backbone: Backbone, augment: nn.Module) -> ImageD
         raise UserError(
             "backbone.frozen=true computes features once: images cannot be augmented; set augment=none"
         )
-    return with_features(data, backbone, FEATURES)
+    data = with_features(data, backbone.body, FEATURES)
+    backbone.takes_features = True
+    return data
 
 
 def _description(cfg: DictConfig, data: ImageData) -> Description:

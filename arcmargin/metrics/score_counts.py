@@ -1,4 +1,4 @@
-"""How many genuine and impostor pairs reach each score: all that verification needs to know."""
+"""Numbers of genuine and impostor pairs at each score: all that verification needs to know."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Num
 from arcmargin.metrics.similarity import STEPS, chunks, cosine_of, steps
 
 
-class Tally(NamedTuple):
+class ScoreCounts(NamedTuple):
     """A pair is accepted at a threshold when its score is at least that."""
 
     scores: Float[np.ndarray, "k"]  # falling
@@ -16,24 +16,26 @@ class Tally(NamedTuple):
     impostor: Num[np.ndarray, "k"]  # pairs of two classes
 
 
-def of_scores(scores: Float[np.ndarray, "n"], same: Bool[np.ndarray, "n"]) -> Tally:
-    """Exact, for any scores of which more means more similar."""
+def of_scores(scores: Float[np.ndarray, "n"], same: Bool[np.ndarray, "n"]) -> ScoreCounts:
+    """Exact; a higher score means more similar."""
     values, where = np.unique(-scores, return_inverse=True)
     genuine, impostor = (np.bincount(where[kind], minlength=len(values)) for kind in (same, ~same))
-    return Tally(-values, genuine, impostor)
+    return ScoreCounts(-values, genuine, impostor)
 
 
-def of_embeddings(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> Tally:
-    """Of all n(n-1)/2 pairs, counted by the steps of their cosines."""
-    counts = np.zeros(2 * STEPS + 1, dtype=np.int64)  # the last: not to be counted
+def of_embeddings(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> ScoreCounts:
+    """All n(n-1)/2 pairs, by their cosine, rounded as `similarity` describes."""
+    counts = np.zeros(
+        2 * STEPS + 1, dtype=np.int64
+    )  # the last entry collects what is not to be counted
     for rows in chunks(len(unit), len(unit)):
-        rest = slice(rows.start, None)  # the pairs with earlier rows are counted already
+        rest = slice(rows.start, None)  # pairs with earlier rows were counted with these
         index = steps(unit[rows] @ unit[rest].T)
         index += STEPS * (labels[rows, None] == labels[rest])
         index[np.tril_indices(len(index))] = 2 * STEPS
         counts += np.bincount(index.ravel(), minlength=len(counts))
     impostor, genuine = counts[:-1].reshape(2, STEPS)
-    return Tally(cosine_of(np.arange(STEPS)), genuine, impostor)
+    return ScoreCounts(cosine_of(np.arange(STEPS)), genuine, impostor)
 
 
 def rates(

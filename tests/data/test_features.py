@@ -14,7 +14,6 @@ from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.record import Settings
 from arcmargin.training import schedules
-from arcmargin.training.checkpoints import load_body
 from arcmargin.training.module import MarginModule
 from arcmargin.training.train import train
 
@@ -36,10 +35,9 @@ def weights(tmp_path, data):
     return str(tmp_path / "body.pth")
 
 
-def net(data, weights, **settings):
-    settings = {"image_shape": data.image_shape, "embedding_dim": 4, "width": 4, **settings}
-    backbone = backbones.convnet(**settings)
-    load_body(backbone.body, weights)
+def net(data, weights):
+    backbone = backbones.convnet(image_shape=data.image_shape, embedding_dim=4, width=4)
+    backbone.body.load_state_dict(torch.load(weights, weights_only=True))
     backbone.freeze_body()
     return backbone
 
@@ -54,14 +52,15 @@ def fit(data, weights, folder, cache=None):
         schedule=schedules.one_cycle,
     )
     if cache:
-        data = with_features(data, backbone, cache)
+        data = with_features(data, backbone.body, cache)
+        backbone.takes_features = True
 
     def trainer(**kwargs):
         return pl.Trainer(accelerator="cpu", devices=1, **kwargs)
 
     settings = Settings(header="arcface", dataset="digits", embedding_dim=4)
-    given = {"epochs": 3, "batch_size": 64, "seed": 0, "folder": folder}
-    return train(module, data, trainer, settings, **given), module
+    result = train(module, data, trainer, settings, epochs=3, batch_size=64, seed=0, folder=folder)
+    return result, module
 
 
 def test_training_on_features_equals_training_on_images_with_the_body_in_evaluation_mode(
@@ -69,14 +68,16 @@ def test_training_on_features_equals_training_on_images_with_the_body_in_evaluat
 ):
     slow, slow_module = fit(data, weights, tmp_path / "slow")
     fast, fast_module = fit(data, weights, tmp_path / "fast", tmp_path / "cache")
-    assert np.allclose(
-        slow.arrays.embeddings.embeddings, fast.arrays.embeddings.embeddings, atol=1e-4
-    )
-    assert np.allclose(slow.arrays.unseen.embeddings, fast.arrays.unseen.embeddings, atol=1e-4)
+    for one, other in (
+        (slow.arrays.embeddings, fast.arrays.embeddings),
+        (slow.arrays.unseen, fast.arrays.unseen),
+    ):
+        assert np.allclose(one.embeddings, other.embeddings, atol=1e-4)
     for name, value in slow.metrics.items():
         assert fast.metrics[name] == pytest.approx(value, abs=1e-2), name
     assert slow.curves["train_loss"] == pytest.approx(fast.curves["train_loss"], abs=1e-4)
-    assert slow.arrays.snapshots.thumbnails is not None and fast.arrays.snapshots.thumbnails is None
+    assert slow.arrays.snapshots.thumbnails is not None
+    assert fast.arrays.snapshots.thumbnails is None
     stored = torch.load(weights, weights_only=True)
     for module in (slow_module, fast_module):
         body = module.backbone.body.state_dict()
@@ -106,12 +107,11 @@ def test_features_are_computed_once_for_the_same_weights_and_images(
     images = sum(map(len, (data.train, data.val, data.test, data.unseen)))
 
     def seen(data, weights):
-        backbone = net(data, weights)
-        backbone[0] = Counting(backbone[0]).eval()
-        found = with_features(data, backbone, tmp_path / "cache")
+        body = Counting(net(data, weights).body)
+        found = with_features(data, body, tmp_path / "cache")
         expected = net(data, weights).eval().body(data.test.images).flatten(1)
         assert torch.allclose(found.test.images.flatten(1), expected, atol=1e-5)
-        return backbone[0].seen
+        return body.seen
 
     assert seen(data, weights) == images
     assert seen(data, weights) == 0
@@ -131,4 +131,4 @@ def test_features_are_computed_once_for_the_same_weights_and_images(
 def test_a_body_that_learns_has_no_features_to_keep(data, tmp_path):
     backbone = backbones.convnet(image_shape=data.image_shape, embedding_dim=4)
     with pytest.raises(UserError, match="only for a frozen body"):
-        with_features(data, backbone, tmp_path)
+        with_features(data, backbone.body, tmp_path)
