@@ -51,8 +51,8 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     _quieten_lightning()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    block: Any = OmegaConf.to_container(cfg.header, resolve=True)
-    header_class = _header_class(block)
+    block = header_block(cfg)
+    _check_header(block)
     _refuse_what_the_header_cannot(cfg, block, choices.header)
     data = _data(cfg)
     if cfg.gap_deg is not None:
@@ -60,10 +60,9 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
     backbone = build_backbone(cfg.backbone, data.image_shape, size)
-    del block["_target_"]
     module = MarginModule(
         backbone,
-        header_class(embedding_dim=size, num_classes=data.num_classes, **block),
+        instantiate(block, embedding_dim=size, num_classes=data.num_classes, _convert_="all"),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         augment=instantiate(cfg.augment),
@@ -74,9 +73,16 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
         data = _features(data, backbone, module.augment)
     if cfg.compile:
         backbone.compile()  # in place: the names in a checkpoint stay the same
-    settings = settings_of(cfg, choices, block | {"_target_": cfg.header._target_}, data)
+    settings = settings_of(cfg, choices, block, data)
     _warn(cfg, block, choices, settings)
     return Built(data, module, settings)
+
+
+def header_block(cfg: DictConfig) -> dict[str, Any]:
+    """The header's settings, resolved; `header.s=8` is a number like any other."""
+    block: Any = OmegaConf.to_container(cfg.header, resolve=True)
+    whole = {k: float(v) for k, v in block.items() if k in ("s", *NO_MARGIN) and type(v) is int}
+    return block | whole
 
 
 def settings_of(
@@ -88,8 +94,7 @@ def settings_of(
     """What acts: the header's resolved `block` and the data; as far as the configuration alone tells
     where these were never made."""
     if block is None:
-        resolved: Any = OmegaConf.to_container(cfg.header, resolve=True)
-        block = resolved
+        block = header_block(cfg)
     given = {key: block.get(key) for key in ("s", *NO_MARGIN)}
     numbers = {k: float(v) for k, v in given.items() if isinstance(v, int | float)}
     name = header_name(block, choices.header)
@@ -121,7 +126,8 @@ def _is_formula(block: Mapping[str, Any]) -> bool:
         return False
 
 
-def _header_class(block: Mapping[str, Any]) -> type[Header]:
+def _check_header(block: Mapping[str, Any]) -> None:
+    """Before it is called: a name can be any program's."""
     target = str(block.get("_target_"))
     try:
         found = get_object(target)
@@ -134,7 +140,6 @@ def _header_class(block: Mapping[str, Any]) -> type[Header]:
         raise UserError(
             f"header._target_ is '{target}', which is no subclass of arcmargin.headers.Header"
         )
-    return found
 
 
 def _refuse_what_the_header_cannot(cfg: DictConfig, block: Mapping[str, Any], header: str) -> None:

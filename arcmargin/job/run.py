@@ -37,8 +37,8 @@ def run(
     on_settings: OnSettings | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """One run: its result lands in `folder`, in which no other process works (`folder.alone`). A finished
-    result of this very run is returned as it is.
+    """One run: its result lands in `folder`, in which no other process works (`folder.alone`). A
+    finished result of this very run is returned as it is.
 
     `group` is the folder of the runs that belong together. `on_settings` hears what acts once the
     objects are built; `on_epoch(done, of, validation accuracy)` each epoch, and may raise

@@ -23,8 +23,10 @@ def users_mistake(error: BaseException) -> str | None:
         if isinstance(link, UserError):
             return str(link)
     if memory := _out_of_memory(chain[-1]):
-        less = "a smaller batch_size or embedding_dim, or fewer jobs at once"
-        return f"out of memory ({memory.removeprefix('out of memory. ')}); try {less}"
+        return (
+            f"out of memory ({memory}); try a smaller batch_size or embedding_dim, class_chunk where "
+            "there are many classes, smaller images or fewer of them, or fewer jobs at once"
+        )
     if isinstance(error, InstantiationException):
         # A setting that the object does not take, or an object that does not exist.
         fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
@@ -49,14 +51,15 @@ def sentence(error: BaseException) -> str:
 
 
 def _out_of_memory(error: BaseException) -> str | None:
-    """What torch or numpy said of it; None for another error."""
-    words = r"(can't allocate memory|out of memory|[Uu]nable to allocate)"
-    end = r"(?=\. [A-Z](?!ried)|\.?$| Error code)"
-    said = re.search(f"{words}.*?{end}", str(error), re.MULTILINE)
+    """How much was asked for, as torch or numpy said it, or which of them said so; None for another
+    error."""
+    text = str(error)
+    said = re.search(r"can't allocate memory|out of memory|unable to allocate", text, re.IGNORECASE)
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not (known or (said and isinstance(error, RuntimeError))):
         return None
-    return said[0] if said else type(error).__name__
+    size = re.search(r"allocate (\d+(?:\.\d+)?)\.? ?([KMGTPE]?i?B|bytes)\b", text)
+    return f"{size[1]} {size[2]} asked for" if size else type(error).__name__
 
 
 def _further(causes: list[BaseException]) -> str:

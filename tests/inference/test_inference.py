@@ -7,30 +7,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from command_line import arcmargin
 from PIL import Image
 
 from arcmargin import backbones
 from arcmargin.inference import embed, export, verify
 from arcmargin.inference.trained import load
-from arcmargin.record import Embeddings, Record, Unseen
-from arcmargin.run import main as train
+from arcmargin.record import Embeddings, Result, Unseen
 
-
-def run(folder, *arguments):
-    """The command line in this process; its exit code."""
-    settings = [
-        *("dataset=folder", "dataset.path=photos", "dataset.image_size=8", "dataset.channels=3"),
-        *("embedding_dim=4", "epochs=2", "logger=none", "threads=1"),
-        *("backbone.width=4", "backbone.hidden=8"),
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr("sys.argv", ["arcmargin", *settings, *arguments])
-        try:
-            train()
-        except SystemExit as error:
-            return error.code
-    return 0
+SETTINGS = (
+    *("dataset=folder", "dataset.path=photos", "dataset.image_size=8", "dataset.channels=3"),
+    *("embedding_dim=4", "epochs=2", "logger=none", "threads=1"),
+    *("backbone.width=4", "backbone.hidden=8"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +32,8 @@ def work(tmp_path_factory):
         for i in range(12):
             pixels = (shade + rng.integers(-30, 30, (8, 8, 3))).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / name / f"{i:02}.png")
-    assert run(folder, "dataset.unseen=[c,d]", "hydra.run.dir=run") == 0
+    done = arcmargin(*SETTINGS, "dataset.unseen=[c,d]", "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -98,7 +88,7 @@ def cosine(one, other):
 
 
 def test_verify_compares_two_images_at_the_runs_threshold(here, capsys):
-    threshold = Record.read("run").extra["unseen"]["thresholds"]["far_1e-01"]
+    threshold = Result.read("run").open_set.thresholds["far_1e-01"]
     assert verify.main(["run", "photos/c/00.png", "photos/d/05.png", "--far", "1e-1"]) == 0
     said = capsys.readouterr().out
     assert f"threshold {threshold:.4f} (FAR 1e-1 in the run's verification)" in said
@@ -131,10 +121,13 @@ def test_verify_judges_a_list_and_writes_every_pair(here, capsys):
 
 def test_a_threshold_that_nobody_has_measured_is_not_made_up(here, capsys):
     pair = ["photos/c/00.png", "photos/d/05.png"]
-    assert verify.main(["run", *pair, "--far", "1e-4"]) == 2
-    assert "too few impostor pairs for this FAR; it has thresholds for --far 1e-1, 1e-2; or" in (
-        capsys.readouterr().err
-    )
+    assert verify.main(["run", *pair, "--far", "1e-4"]) == 0
+    said = capsys.readouterr().out
+    assert "FAR 1e-4 was not measured by the run, which had too few impostor pairs: 1e-2" in said
+    assert "(FAR 1e-2 in the run's verification)" in said
+    for threshold in ("nan", "1.5"):
+        assert verify.main(["run", *pair, "--threshold", threshold]) == 2
+        assert "--threshold must be a cosine, from -1 to 1" in capsys.readouterr().err
     shutil.copy("run/checkpoints/last.ckpt", "copy.ckpt")
     assert verify.main(["copy.ckpt", *pair]) == 2
     assert "no threshold is known" in capsys.readouterr().err
@@ -147,24 +140,24 @@ def test_a_run_verifies_a_list_of_pairs(here, capsys):
         f"photos/a/{i:02}.png,photos/{'a' if i % 2 else 'd'}/11.png,{i % 2}\n" for i in range(11)
     )
     (here / "few.csv").write_text(text)
-    assert run(here, "verification_pairs=few.csv", "hydra.run.dir=paired") == 0
-    record = Record.read("paired")
-    assert record.extra["unseen"]["genuine_pairs"] == 5
-    assert record.extra["unseen"]["impostor_pairs"] == 6
+    done = arcmargin(*SETTINGS, "verification_pairs=few.csv", "hydra.run.dir=paired", cwd=here)
+    assert done.returncode == 0, done.stderr
+    result = Result.read("paired")
+    assert (result.open_set.genuine_pairs, result.open_set.impostor_pairs) == (5, 6)
     embedded = Unseen.load("paired").embeddings
     unit = embedded / np.linalg.norm(embedded, axis=1, keepdims=True)
     cosines = unit @ unit[[1, 3]].T  # the files in the order of the list: a/00, d/11, a/01, a/11, …
     firsts = [0, 2, *range(4, 13)]
     scores = [cosines[row, number % 2] for number, row in enumerate(firsts)]
     auc = np.mean([a > b for a in scores[1::2] for b in scores[0::2]])
-    assert record.metrics["verification_auc"] == pytest.approx(auc)
+    assert result.metrics["verification_auc"] == pytest.approx(auc)
 
 
-def test_missing_images_of_a_list_stop_a_run_before_it_trains(here, capsys):
+def test_missing_images_of_a_list_stop_a_run_before_it_trains(here):
     (here / "gone.csv").write_text("photos/a/00.png,photos/a/70.png,1\nphotos/a/01.png,x.png,0\n")
-    assert run(here, "verification_pairs=gone.csv", "hydra.run.dir=gone") == 2
-    said = capsys.readouterr().err
-    assert "photos/a/70.png', 'x.png'" in said and "epoch" not in said
+    done = arcmargin(*SETTINGS, "verification_pairs=gone.csv", "hydra.run.dir=gone", cwd=here)
+    assert done.returncode == 2
+    assert "photos/a/70.png', 'x.png'" in done.stderr and "epoch" not in done.stderr
     assert not (here / "gone").exists()
 
 
@@ -204,7 +197,7 @@ def test_an_export_that_computes_something_else_does_not_stay(here, monkeypatch,
 
 def changed(how=None, **top):
     content = torch.load("run/checkpoints/last.ckpt", weights_only=True)
-    content["arcmargin"] |= how or {}
+    content["arcmargin"] = {**content["arcmargin"], **(how or {})}
     torch.save({**content, **top}, "changed.ckpt")
     return "changed.ckpt"
 
@@ -227,6 +220,30 @@ def test_checkpoints_that_cannot_be_used_are_explained(here, capsys):
     net = {"_target_": "arcmargin.backbones.lenet", "hidden": 84}
     refused(changed({"backbone": net}), "0.0.weight")
     refused(changed({"backbone": {**net, "depth": 3}}), "cannot be built here", "depth")
+
+
+def test_damaged_checkpoints_are_one_sentence(here, capsys):
+    state = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for damage in (
+        {"how": {"std": [0.0, 1.0, 1.0]}},
+        {"how": {"mean": [0.1]}},
+        {"how": {"mean": [float("nan")] * 3}},
+        {"how": {"image_shape": [3, -8, 8]}},
+        {"how": {"image_shape": [3, 10**6, 10**6]}},
+        {"how": {"image_shape": "large"}},
+        {"how": {"embedding_dim": -1}},
+        {"callbacks": None},
+        {"epoch": "three"},
+        {"optimizer_states": []},
+        {
+            "state_dict": {
+                key: v * torch.nan if v.is_floating_point() else v for key, v in state.items()
+            }
+        },
+    ):
+        assert embed.main([changed(**damage), "photos"]) == 2, damage
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "is damaged" in said, (damage, said)
 
 
 def test_a_checkpoint_cannot_choose_which_code_runs(here, capsys, monkeypatch):

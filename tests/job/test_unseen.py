@@ -1,13 +1,11 @@
 """Classes held out of training: chosen, kept apart, evaluated, recorded, reported."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+from command_line import arcmargin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD
@@ -19,7 +17,8 @@ from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics.open_set import evaluate
 from arcmargin.metrics.pairs import Pairs, sampled
-from arcmargin.record import Embeddings, Record, Unseen, find_records
+from arcmargin.metrics.table import metric
+from arcmargin.record import Result, Settings, Unseen, find_results
 from arcmargin.report import heatmap, roc
 from arcmargin.report.configurations import configurations
 from arcmargin.report.tables import run_rows
@@ -153,20 +152,13 @@ def test_digits_and_mnist_hold_them_out(mnist_dir):
 # --- end to end -----------------------------------------------------------------------------------
 
 
-def arcmargin(*arguments, cwd):
-    command = [sys.executable, "-m", "arcmargin.run", *arguments, "logger=none", "threads=1"]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """Two scales by two margins, trained on the digits 0 to 6."""
     cwd = tmp_path_factory.mktemp("open")
     done = arcmargin(
         *("--multirun", "+experiment=digits_open_scale", "epochs=2", "seed=0,1", "s=8,32"),
-        *("m3=0,0.3", "sweep=try"),
+        *("m3=0,0.3", "sweep=try", "logger=none", "hydra/launcher=basic"),
         cwd=cwd,
     )
     assert done.returncode == 0, done.stderr
@@ -175,36 +167,36 @@ def sweep(tmp_path_factory):
 
 def test_a_run_leaves_the_open_set_figures(sweep):
     done, folder = sweep
-    records = find_records(folder).records
-    assert len(records) == 8
-    record = records[0]
-    assert record.class_names == list("0123456") and record.num_classes == 7
-    told = (record.folder / "run.log").read_text()
+    results = find_results(folder).results
+    assert len(results) == 8
+    result = results[0]
+    assert result.settings.class_names == list("0123456") and result.settings.num_classes == 7
+    told = (result.folder / "run.log").read_text()
     for name in (
         *("verification_auc", "verification_eer", "verification_accuracy"),
         *("verification_tar_at_far_1e-01", "verification_tar_at_far_1e-04"),
         *("retrieval_recall_at_1", "retrieval_r_precision", "retrieval_map_at_r"),
         *("identification_rank_1", "identification_fnir_at_fpir_1e-02"),
     ):
-        low, high = record.extra["intervals"][name]
-        assert 0 <= low <= record.metrics[name] <= high <= 1, name
-        assert name in told
+        low, high = result.intervals[name]
+        assert 0 <= low <= result.metrics[name] <= high <= 1, name
+        assert metric(name).title in told
     assert "FAR 0.0001 rests on 9 of 94,686 impostor pairs" in done.stderr
-    about = record.extra["unseen"]
-    assert (about["images"], about["classes"], about["genuine_pairs"]) == (533, 3, 47_092)
-    assert about["how"] == "all pairs; images drawn again"
-    assert set(about["thresholds"]) == {"best", *(f"far_1e-0{i}" for i in (1, 2, 3, 4))}
+    about = result.open_set
+    assert (about.images, about.classes, about.genuine_pairs) == (533, 3, 47_092)
+    assert about.how == "all pairs; images drawn again"
+    assert set(about.thresholds) == {"best", *(f"far_1e-0{i}" for i in (1, 2, 3, 4))}
 
 
 def test_the_figures_follow_from_the_stored_embeddings(sweep):
     _, folder = sweep
-    record = find_records(folder).records[0]
-    unseen = Unseen.load(record.folder)
+    result = find_results(folder).results[0]
+    unseen = Unseen.load(result.folder)
     assert unseen.class_names.tolist() == ["7", "8", "9"] and unseen.embeddings.shape == (533, 16)
     again = evaluate(unseen.embeddings, unseen.labels)
     for name, value in again.metrics.items():
-        assert record.metrics[name] == pytest.approx(value, abs=1e-9), name
-    assert record.extra["intervals"] == {k: list(v) for k, v in again.intervals.items()}
+        assert result.metrics[name] == pytest.approx(value, abs=1e-9), name
+    assert result.intervals == {k: tuple(v) for k, v in again.intervals.items()}
 
 
 def test_the_report_draws_curves_and_the_heat_map(sweep):
@@ -212,11 +204,11 @@ def test_the_report_draws_curves_and_the_heat_map(sweep):
     for name in ("roc.png", "heatmap.png"):
         assert (folder / "report" / name).stat().st_size > 10_000
         assert name in done.stdout
-    found = configurations(find_records(folder).records)
+    found = configurations(find_results(folder).results)
     (ax,) = roc.figure(found).axes
     assert ax.get_xscale() == "log" and len(ax.get_lines()) == 4
     record = found[0].records
-    mean = np.mean([run.extra["roc"]["tar"][-5] for run in record])
+    mean = np.mean([run.open_set.tar[-5] for run in record])
     drawn = {round(float(line.get_ydata()[-5]), 6) for line in ax.get_lines()}
     assert round(100 * mean, 6) in drawn
     (page,) = heatmap.figures(found)
@@ -228,21 +220,21 @@ def test_the_report_draws_curves_and_the_heat_map(sweep):
     assert tar.images[0].get_array()[1, 1] == pytest.approx(mean)
     assert any(text.get_text().startswith(f"{mean:.1f}\n±") for text in tar.texts)
     assert {"verification_eer", "accuracy"} <= set(
-        run_rows(find_records(folder).records, folder)[0]
+        run_rows(find_results(folder).results, folder)[0]
     )
 
 
 def test_the_mirror_gets_the_figures_and_the_curve(sweep):
     _, folder = sweep
-    record = find_records(folder).records[0]
-    shown = media.pictures(record, Embeddings.load(record.folder))
-    assert {"test/embedding", "test/roc"} <= set(shown)
-    record.extra.pop("roc")
-    assert "test/roc" not in media.pictures(record, Embeddings.load(record.folder))
+    result = find_results(folder).results[0]
+    assert {"test/embedding", "test/roc"} <= set(media.pictures(result))
+    result.open_set = None
+    assert "test/roc" not in media.pictures(result)
 
 
 def test_without_unseen_classes_there_is_nothing_to_draw():
-    found = configurations([Record(header="a", dataset="b", embedding_dim=2)])
+    settings = Settings(header="a", dataset="b", embedding_dim=2)
+    found = configurations([Result(settings=settings)])
     assert roc.figure(found) is None and heatmap.figures(found) == []
 
 
@@ -258,22 +250,23 @@ def fit(data, folder, **more):
     def trainer(**given):
         return pl.Trainer(accelerator="cpu", devices=1, **given)
 
-    return train(module, data, trainer, epochs=1, batch_size=64, seed=0, folder=folder, **more)
+    settings = Settings(header="arcface", dataset="digits", embedding_dim=8)
+    given = {"epochs": 1, "batch_size": 64, "seed": 0, "folder": folder}
+    return train(module, data, trainer, settings, **given, **more)
 
 
 def test_random_and_given_pairs_instead_of_all(tmp_path):
     data = digits(**DIGITS, unseen=[0, 1, 9])
-    outcome = fit(data, tmp_path / "random", verification_pairs=4000)
-    about = outcome.openset.about
-    assert about["genuine_pairs"] == about["impostor_pairs"] == 2000
-    assert outcome.unseen.class_names.tolist() == ["0", "1", "9"]
+    result = fit(data, tmp_path / "random", verification_pairs=4000)
+    assert result.open_set.genuine_pairs == result.open_set.impostor_pairs == 2000
+    assert result.arrays.unseen.class_names.tolist() == ["0", "1", "9"]
     labels = data.unseen.labels.numpy()
     pairs = sampled(labels, 1000)
     listed = replace(data, pairs=pairs)
-    outcome = fit(listed, tmp_path / "given")
-    assert outcome.openset.about["how"] == "the given pairs; pairs drawn again"
-    assert outcome.openset.about["impostor_pairs"] == 500
-    assert outcome.metrics["retrieval_recall_at_1"] > 0.2  # the labels are known as well
+    result = fit(listed, tmp_path / "given")
+    assert result.open_set.how == "the given pairs; pairs drawn again"
+    assert result.open_set.impostor_pairs == 500
+    assert result.metrics["retrieval_recall_at_1"] > 0.2  # the labels are known as well
     for source, match in ((data, "at least 100, got 50"), (listed, "lists its own pairs")):
         with pytest.raises(UserError, match=match):
             fit(source, tmp_path / "x", verification_pairs=50 if source is data else 500)
@@ -282,7 +275,7 @@ def test_random_and_given_pairs_instead_of_all(tmp_path):
 
 
 def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path):
-    done = arcmargin("dataset.unseen=[7,12]", cwd=tmp_path)
+    done = arcmargin("dataset.unseen=[7,12]", "logger=none", cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "dataset.unseen asks for class 12, but the classes are 0, 1, 2" in done.stderr
 
