@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import stdtrit
 
 from arcmargin.metrics.pairs import MANY_CLASSES
-from arcmargin.metrics.score_counts import Tally
+from arcmargin.metrics.score_counts import ScoreCounts
 from arcmargin.metrics.similarity import STEPS, chunks, steps
 
 REPLICATES = 1000
@@ -107,23 +107,23 @@ def mean_of_folds(values: Float[np.ndarray, "f"]) -> Interval:
 
 
 def intervals(
-    measures: dict[str, Callable[[Tally], float]],
-    tally: Tally,
+    measures: dict[str, Callable[[ScoreCounts], float]],
+    counts: ScoreCounts,
     replicates: Iterator[tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c"]]],
     places: Int[np.ndarray, "c"],
 ) -> dict[str, Interval]:
-    """Of measures of a tally, from replicates of its counts up to each of `places`. What the places
-    leave out, between neighbours, is put right by the difference to the whole tally."""
-    scores = tally.scores[places]
-    whole = Tally(scores, *(_cells(np.cumsum(kind)[places]) for kind in tally[1:]))
+    """Of measures of `counts`, from replicates of the counts up to each of `places`. What the places
+    leave out, between neighbours, is put right by the difference to all of `counts`."""
+    scores = counts.scores[places]
+    whole = ScoreCounts(scores, *(_cells(np.cumsum(kind)[places]) for kind in counts[1:]))
     found: dict[str, list[float]] = {name: [] for name in measures}
     for genuine, impostor in replicates:
-        one = Tally(scores, _cells(genuine), _cells(impostor))
+        one = ScoreCounts(scores, _cells(genuine), _cells(impostor))
         for name, measure in measures.items():
             found[name].append(measure(one))
     result = {}
     for name, measure in measures.items():
-        low, high = interval(np.array(found[name]), measure(tally) - measure(whole))
+        low, high = interval(np.array(found[name]), measure(counts) - measure(whole))
         result[name] = (max(low, 0.0), min(high, 1.0))
     return result
 
@@ -169,13 +169,13 @@ def replicated(
 
 
 def independent_replicates(
-    tally: Tally, places: Int[np.ndarray, "c"], seed: int = 0
+    counts: ScoreCounts, places: Int[np.ndarray, "c"], seed: int = 0
 ) -> Iterator[tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c"]]]:
     """Genuine and impostor pairs up to each place when pairs are drawn again, as many of a kind."""
     rng = np.random.default_rng(seed)
     drawn = []
-    for kind in (tally.genuine, tally.impostor):
+    for kind in (counts.genuine, counts.impostor):
         cells = np.diff(np.cumsum(kind)[places], prepend=0)
-        counts = rng.multinomial(int(cells.sum()), cells / cells.sum(), size=REPLICATES)
-        drawn.append(np.cumsum(counts, axis=1))
+        again = rng.multinomial(int(cells.sum()), cells / cells.sum(), size=REPLICATES)
+        drawn.append(np.cumsum(again, axis=1))
     yield from zip(*drawn, strict=True)

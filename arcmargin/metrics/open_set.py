@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from arcmargin.metrics import bootstrap, verification
-from arcmargin.metrics import score_counts as tally
+from arcmargin.metrics import bootstrap, score_counts, verification
 from arcmargin.metrics.bootstrap import Interval, Resampling
 from arcmargin.metrics.identification import (
     DRAWS,
@@ -18,10 +17,10 @@ from arcmargin.metrics.identification import (
     identify,
     mean_over_images,
 )
-from arcmargin.metrics.pair_counts import image_replicates, tallies
+from arcmargin.metrics.pair_counts import count_pairs, image_replicates
 from arcmargin.metrics.pairs import Pairs, folds, sampled
 from arcmargin.metrics.retrieval import retrieve, standard_errors
-from arcmargin.metrics.score_counts import Tally
+from arcmargin.metrics.score_counts import ScoreCounts
 from arcmargin.metrics.similarity import unit_rows
 
 # Errors that a rate should rest on: Doddington et al. 2000, Speech Communication 31.
@@ -97,10 +96,11 @@ def _verify_all(
     labels: Int[np.ndarray, "n"],
     resampling: Resampling,
 ) -> None:
-    counts = tally.of_embeddings(unit, labels)
+    counts = score_counts.of_embeddings(unit, labels)
     fold = folds(labels)
     parts = [
-        tally.of_embeddings(unit[fold == one], labels[fold == one]) for one in range(fold.max() + 1)
+        score_counts.of_embeddings(unit[fold == one], labels[fold == one])
+        for one in range(fold.max() + 1)
     ]
     replicates = partial(bootstrap.pair_replicates, unit, labels, resampling=resampling)
     _verification(result, counts, parts, replicates, f"all pairs; {resampling.what} drawn again")
@@ -114,7 +114,7 @@ def _verify_sampled(
     resampling: Resampling,
 ) -> None:
     pairs = sampled(labels, count)
-    counts, parts = tallies(unit, pairs)
+    counts, parts = count_pairs(unit, pairs)
     replicates = partial(image_replicates, counts, unit, pairs, resampling=resampling)
     how = f"{len(pairs.same):,} random pairs; {resampling.what} drawn again"
     _verification(result, counts, parts, replicates, how)
@@ -125,15 +125,15 @@ def _verify_pairs(result: Evaluation, unit: Float[np.ndarray, "n d"], pairs: Pai
     if pairs.same.all() or not pairs.same.any():
         result.notes.append("the pairs are all of one kind: nothing to verify")
         return
-    counts, parts = tallies(unit, pairs)
+    counts, parts = count_pairs(unit, pairs)
     replicates = partial(bootstrap.independent_replicates, counts)
     _verification(result, counts, parts, replicates, "the given pairs; pairs drawn again")
 
 
 def _verification(
     result: Evaluation,
-    counts: Tally,
-    parts: list[Tally],
+    counts: ScoreCounts,
+    parts: list[ScoreCounts],
     replicates: Callable[..., Iterator[tuple[np.ndarray, np.ndarray]]],
     how: str,
 ) -> None:
@@ -143,7 +143,7 @@ def _verification(
         kind = "genuine" if not genuine else "impostor"
         result.notes.append(f"there is no {kind} pair: nothing to verify")
         return
-    measures: dict[str, Callable[[Tally], float]] = {
+    measures: dict[str, Callable[[ScoreCounts], float]] = {
         "auc": verification.auc,
         "eer": verification.eer,
         **_at_rates("tar_at_far", verification.FARS, impostor, "impostor pairs", result),
@@ -171,9 +171,9 @@ def _verification(
 
 def _at_rates(
     name: str, rates: tuple[float, ...], impostors: int, what: str, result: Evaluation
-) -> dict[str, Callable[[Tally], float]]:
+) -> dict[str, Callable[[ScoreCounts], float]]:
     """TAR at those rates of false accepts that the impostors suffice for; a note on the others."""
-    measures: dict[str, Callable[[Tally], float]] = {}
+    measures: dict[str, Callable[[ScoreCounts], float]] = {}
     prefix = "verification" if what == "impostor pairs" else "identification"
     label = "FAR" if prefix == "verification" else "FPIR"
     for rate in rates:
@@ -194,7 +194,7 @@ def _at_rates(
     return measures
 
 
-def _tar(counts: Tally, rate: float) -> float:
+def _tar(counts: ScoreCounts, rate: float) -> float:
     return float(verification.tar_at_far(counts, rate))
 
 
@@ -205,7 +205,7 @@ def _identification(result: Evaluation, found: Identification, resampling: Resam
             hits.astype(float), found.probed
         )
     searches = found.searches
-    counts = tally.of_scores(searches.score, searches.mated)
+    counts = score_counts.of_scores(searches.score, searches.mated)
     impostors = int(np.unique(searches.image[~searches.mated]).size)
     if not impostors or not searches.mated.any():
         return
@@ -220,7 +220,7 @@ def _identification(result: Evaluation, found: Identification, resampling: Resam
 
 
 def _search_replicates(
-    counts: Tally, searches: Searches, places: Int[np.ndarray, "c"], resampling: Resampling
+    counts: ScoreCounts, searches: Searches, places: Int[np.ndarray, "c"], resampling: Resampling
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Probes drawn again, and the draws of galleries."""
     cell = np.searchsorted(places, np.searchsorted(-counts.scores, -searches.score))

@@ -7,14 +7,16 @@ from jaxtyping import Float, Int
 
 from arcmargin.metrics.bootstrap import Resampling, replicated
 from arcmargin.metrics.pairs import FOLDS, Pairs
-from arcmargin.metrics.score_counts import Tally, of_scores
+from arcmargin.metrics.score_counts import ScoreCounts, of_scores
 
 
 def cosines(unit: Float[np.ndarray, "n d"], pairs: Pairs) -> Float[np.ndarray, "p"]:
     return np.einsum("ij,ij->i", unit[pairs.first], unit[pairs.second])
 
 
-def tallies(unit: Float[np.ndarray, "n d"], pairs: Pairs) -> tuple[Tally, list[Tally]]:
+def count_pairs(
+    unit: Float[np.ndarray, "n d"], pairs: Pairs
+) -> tuple[ScoreCounts, list[ScoreCounts]]:
     """Of all pairs and of each fold, on the same scores."""
     scores = cosines(unit, pairs)
     whole = of_scores(scores, pairs.same)
@@ -24,7 +26,9 @@ def tallies(unit: Float[np.ndarray, "n d"], pairs: Pairs) -> tuple[Tally, list[T
     for one in np.unique(fold):
         kinds = [place[(fold == one) & (pairs.same == same)] for same in (True, False)]
         parts.append(
-            Tally(whole.scores, *(np.bincount(kind, minlength=len(whole.scores)) for kind in kinds))
+            ScoreCounts(
+                whole.scores, *(np.bincount(kind, minlength=len(whole.scores)) for kind in kinds)
+            )
         )
     return whole, parts
 
@@ -40,7 +44,7 @@ def _dealt(pairs: Pairs) -> Int[np.ndarray, "p"]:
 
 
 def image_replicates(
-    counts: Tally,
+    counts: ScoreCounts,
     unit: Float[np.ndarray, "n d"],
     pairs: Pairs,
     places: Int[np.ndarray, "c"],

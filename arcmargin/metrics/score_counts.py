@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Num
 from arcmargin.metrics.similarity import STEPS, chunks, cosine_of, steps
 
 
-class Tally(NamedTuple):
+class ScoreCounts(NamedTuple):
     """A pair is accepted at a threshold when its score is at least that."""
 
     scores: Float[np.ndarray, "k"]  # falling
@@ -16,14 +16,14 @@ class Tally(NamedTuple):
     impostor: Num[np.ndarray, "k"]  # pairs of two classes
 
 
-def of_scores(scores: Float[np.ndarray, "n"], same: Bool[np.ndarray, "n"]) -> Tally:
+def of_scores(scores: Float[np.ndarray, "n"], same: Bool[np.ndarray, "n"]) -> ScoreCounts:
     """Exact, for any scores of which more means more similar."""
     values, where = np.unique(-scores, return_inverse=True)
     genuine, impostor = (np.bincount(where[kind], minlength=len(values)) for kind in (same, ~same))
-    return Tally(-values, genuine, impostor)
+    return ScoreCounts(-values, genuine, impostor)
 
 
-def of_embeddings(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> Tally:
+def of_embeddings(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> ScoreCounts:
     """Of all n(n-1)/2 pairs, counted by the steps of their cosines."""
     counts = np.zeros(2 * STEPS + 1, dtype=np.int64)  # the last: not to be counted
     for rows in chunks(len(unit), len(unit)):
@@ -33,7 +33,7 @@ def of_embeddings(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) 
         index[np.tril_indices(len(index))] = 2 * STEPS
         counts += np.bincount(index.ravel(), minlength=len(counts))
     impostor, genuine = counts[:-1].reshape(2, STEPS)
-    return Tally(cosine_of(np.arange(STEPS)), genuine, impostor)
+    return ScoreCounts(cosine_of(np.arange(STEPS)), genuine, impostor)
 
 
 def rates(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from arcmargin.metrics.score_counts import Tally, rates
+from arcmargin.metrics.score_counts import ScoreCounts, rates
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 ROC_FARS = np.logspace(-5, 0, 51)  # where curves are kept, 10 points a decade
@@ -21,46 +21,46 @@ class Threshold(NamedTuple):
     accuracy: float  # the mean of TAR and 1 - FAR there
 
 
-def auc(tally: Tally) -> float:
+def auc(counts: ScoreCounts) -> float:
     """The probability that a genuine pair scores above an impostor pair; ties count half."""
-    far, tar = rates(tally.genuine, tally.impostor)
+    far, tar = rates(counts.genuine, counts.impostor)
     return float(np.sum(np.diff(far) * (tar[1:] + tar[:-1])) / 2)
 
 
-def eer(tally: Tally) -> float:
+def eer(counts: ScoreCounts) -> float:
     """The error rate at which FAR equals 1 - TAR, interpolated."""
-    far, tar = rates(tally.genuine, tally.impostor)
+    far, tar = rates(counts.genuine, counts.impostor)
     excess = far - (1 - tar)  # rises from -1 to 1
     after = int(np.argmax(excess >= 0))
     share = -excess[after - 1] / (excess[after] - excess[after - 1])
     return float(far[after - 1] + share * (far[after] - far[after - 1]))
 
 
-def tar_at_far(tally: Tally, at: float | Float[np.ndarray, "f"]) -> Float[np.ndarray, "*f"]:
+def tar_at_far(counts: ScoreCounts, at: float | Float[np.ndarray, "f"]) -> Float[np.ndarray, "*f"]:
     """The best TAR at these FARs, interpolated; a FAR of less than one impostor pair gives the TAR
     without any."""
-    far, tar = rates(tally.genuine, tally.impostor)
+    far, tar = rates(counts.genuine, counts.impostor)
     return np.asarray(np.interp(at, far, tar))
 
 
-def threshold_at_far(tally: Tally, far: float) -> float:
+def threshold_at_far(counts: ScoreCounts, far: float) -> float:
     """The lowest threshold that accepts at most this share of the impostor pairs."""
-    accepted, _ = rates(tally.genuine, tally.impostor)
+    accepted, _ = rates(counts.genuine, counts.impostor)
     within = int(np.searchsorted(accepted[1:], far, side="right"))
-    return float(tally.scores[within - 1]) if within else float(np.nextafter(tally.scores[0], 2))
+    return float(counts.scores[within - 1]) if within else float(np.nextafter(counts.scores[0], 2))
 
 
-def best_threshold(tally: Tally) -> Threshold:
+def best_threshold(counts: ScoreCounts) -> Threshold:
     """Where the mean of TAR and 1 - FAR is highest: plain accuracy when both kinds of pairs are
     equally many, as in LFW's lists. In the middle of all thresholds that are equally good."""
-    far, tar = rates(tally.genuine, tally.impostor)
+    far, tar = rates(counts.genuine, counts.impostor)
     accuracy = (tar[1:] + 1 - far[1:]) / 2
     best = np.flatnonzero(accuracy == accuracy.max())
     middle = int(best[len(best) // 2])
-    return Threshold(float(tally.scores[middle]), float(accuracy[middle]))
+    return Threshold(float(counts.scores[middle]), float(accuracy[middle]))
 
 
-def cross_validated_accuracy(folds: Sequence[Tally]) -> Float[np.ndarray, "f"]:
+def cross_validated_accuracy(folds: Sequence[ScoreCounts]) -> Float[np.ndarray, "f"]:
     """LFW's protocol: each fold's accuracy at the threshold that is best on the other folds.
 
     Huang et al. 2007, Labeled Faces in the Wild (UMass TR 07-49), view 2. The folds share scores.
@@ -69,7 +69,7 @@ def cross_validated_accuracy(folds: Sequence[Tally]) -> Float[np.ndarray, "f"]:
     impostor = sum(fold.impostor for fold in folds)
     accuracies = []
     for fold in folds:
-        others = Tally(fold.scores, genuine - fold.genuine, impostor - fold.impostor)
+        others = ScoreCounts(fold.scores, genuine - fold.genuine, impostor - fold.impostor)
         threshold = best_threshold(others).value
         accepted = fold.scores >= threshold
         tar = fold.genuine[accepted].sum() / fold.genuine.sum()
@@ -78,11 +78,11 @@ def cross_validated_accuracy(folds: Sequence[Tally]) -> Float[np.ndarray, "f"]:
     return np.array(accuracies)
 
 
-def cuts(tally: Tally, a_decade: int = 16) -> Int[np.ndarray, "c"]:
+def cuts(counts: ScoreCounts, a_decade: int = 16) -> Int[np.ndarray, "c"]:
     """Some hundred places among the scores that follow the whole ROC curve: evenly in the logarithm
     of FAR and of 1 - TAR. The last is the end."""
-    far, tar = rates(tally.genuine, tally.impostor)
+    far, tar = rates(counts.genuine, counts.impostor)
     levels = np.logspace(-6, 0, 6 * a_decade + 1)
     places = [np.searchsorted(far[1:], levels), np.searchsorted(tar[1:], 1 - levels)]
-    last = len(tally.scores) - 1
+    last = len(counts.scores) - 1
     return np.unique(np.concatenate([*places, [last]]).clip(max=last))

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from arcmargin.metrics import bootstrap, similarity, verification
-from arcmargin.metrics import score_counts as tally
+from arcmargin.metrics import bootstrap, score_counts, similarity, verification
 from arcmargin.metrics.bootstrap import Resampling
 from arcmargin.metrics.identification import DRAWS, identify, mean_over_images
 from arcmargin.metrics.open_set import evaluate
 from arcmargin.metrics.pairs import Pairs, folds, sampled
 from arcmargin.metrics.retrieval import retrieve
-from arcmargin.metrics.score_counts import Tally
+from arcmargin.metrics.score_counts import ScoreCounts
 
 
 def clusters(n: int, classes: int, dim: int = 8, noise: float = 1.0, seed: int = 0):
@@ -41,7 +40,7 @@ SAME = np.array([True, True, True, True, False, False, False, False])
 
 
 def test_known_answers():
-    counts = tally.of_scores(SCORES, SAME)
+    counts = score_counts.of_scores(SCORES, SAME)
     assert counts.scores.tolist() == [0.9, 0.8, 0.7, 0.5, 0.3, 0.2, 0.1]
     assert counts.genuine.tolist() == [1, 1, 1, 0, 1, 0, 0]
     assert counts.impostor.tolist() == [0, 0, 1, 1, 0, 1, 1]
@@ -61,13 +60,13 @@ def test_known_answers():
     [([1, 0], [0, 1], 1.0, 0.0), ([0, 1], [1, 0], 0.0, 1.0), ([1, 1], [1, 1], 0.5, 0.5)],
 )
 def test_perfect_reversed_and_blind(genuine, impostor, auc, eer):
-    counts = Tally(np.array([0.9, 0.1]), np.array(genuine), np.array(impostor))
+    counts = ScoreCounts(np.array([0.9, 0.1]), np.array(genuine), np.array(impostor))
     assert verification.auc(counts) == auc
     assert verification.eer(counts) == pytest.approx(eer)
 
 
 def test_no_threshold_below_the_best_impostor_accepts_none():
-    counts = tally.of_scores(np.array([0.9, 0.1]), np.array([False, True]))
+    counts = score_counts.of_scores(np.array([0.9, 0.1]), np.array([False, True]))
     threshold = verification.threshold_at_far(counts, 0.1)
     assert threshold > 0.9
     assert verification.best_threshold(counts).accuracy == 0.5
@@ -80,7 +79,7 @@ def test_the_roc_is_scikit_learns(seed, n, levels):
     scores = rng.integers(levels, size=n) / levels  # many ties
     same = rng.random(n) < 0.4
     same[:2] = True, False
-    counts = tally.of_scores(scores, same)
+    counts = score_counts.of_scores(scores, same)
     far, tar, thresholds = roc_curve(same, scores, drop_intermediate=False)
     mine = verification.rates(counts.genuine, counts.impostor)
     np.testing.assert_allclose(mine, (far, tar))
@@ -97,9 +96,9 @@ def test_the_roc_is_scikit_learns(seed, n, levels):
 def test_all_pairs_of_embeddings_are_counted_once(monkeypatch):
     unit, labels = clusters(151, 6)
     monkeypatch.setattr(similarity, "BLOCK", 151 * 20)  # several chunks, the last one shorter
-    counts = tally.of_embeddings(unit, labels)
+    counts = score_counts.of_embeddings(unit, labels)
     scores, same = all_pairs(unit, labels)
-    exact = tally.of_scores(scores, same)
+    exact = score_counts.of_scores(scores, same)
     assert counts.genuine.sum() == same.sum() and counts.impostor.sum() == (~same).sum()
     assert verification.auc(counts) == pytest.approx(verification.auc(exact), abs=1e-5)
     assert verification.eer(counts) == pytest.approx(verification.eer(exact), abs=1e-3)
@@ -114,7 +113,7 @@ def test_cross_validation_is_a_loop_over_folds():
     scores, same = rng.normal(size=600), rng.random(600) < 0.5
     scores += same
     fold = np.arange(600) % 10
-    whole = tally.of_scores(scores, same)
+    whole = score_counts.of_scores(scores, same)
     parts = []
     for one in range(10):
         inside = fold == one
@@ -122,7 +121,7 @@ def test_cross_validation_is_a_loop_over_folds():
             np.array([np.sum(scores[inside & kind] == s) for s in whole.scores])
             for kind in (same, ~same)
         ]
-        parts.append(Tally(whole.scores, *counted))
+        parts.append(ScoreCounts(whole.scores, *counted))
     wanted = []
     for one in range(10):
         train, test = fold != one, fold == one
@@ -284,7 +283,7 @@ def test_weighted_counts_are_a_loop_over_pairs(classes):
     """w_i + w_j - 1 for every pair; within a drawn class its weight."""
     unit, labels = clusters(60, classes)
     resampling = Resampling(labels)
-    counts = tally.of_embeddings(unit, labels)
+    counts = score_counts.of_embeddings(unit, labels)
     places = verification.cuts(counts)
     replicates = bootstrap.pair_replicates(unit, labels, places, resampling)
     genuine, impostor = next(replicates)
