@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arcmargin.backbones import Backbone
-from arcmargin.data.progress import counted
 from arcmargin.data.image_data import ImageData, Split
+from arcmargin.data.progress import counted
 from arcmargin.errors import UserError
 from arcmargin.record import write_atomically
 

@@ -9,8 +9,8 @@ import torch
 
 from arcmargin.data.classes import Unseen, kept_classes, unseen_classes
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.errors import UserError
 from arcmargin.data.image_files import check_format, list_images, read_images
+from arcmargin.errors import UserError
 
 EXPECTED = "expected a folder with one sub-folder of images for each class"
 

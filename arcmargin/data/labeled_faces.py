@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.errors import UserError
 from arcmargin.data.image_files import check_format, list_images, read_images
 from arcmargin.data.pair_lists import PairList, of_files
+from arcmargin.errors import UserError
 
 
 def lfw(

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen
+from arcmargin.data.image_files import Encoded, read_images
+from arcmargin.data.insightface_bin import read_bin
 from arcmargin.errors import UserError
 from arcmargin.metrics.pairs import Pairs
-from arcmargin.data.insightface_bin import read_bin
-from arcmargin.data.image_files import Encoded, read_images
 
 SAME = {"1": True, "true": True, "same": True, "0": False, "-1": False, "false": False}
 SAME |= {"different": False}

@@ -9,8 +9,8 @@ import numpy as np
 
 from arcmargin.data.classes import Unseen
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.errors import UserError
 from arcmargin.data.image_files import check_format, read_images
+from arcmargin.errors import UserError
 
 Classes = int | Sequence[int] | None
 

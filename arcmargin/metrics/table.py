@@ -51,10 +51,11 @@ class Metric(NamedTuple):
         scaled = value * self.factor
         return f"{scaled:.4g}" if self.digits is None else f"{scaled:.{self.digits}f}"
 
-    def with_unit(self, value: float) -> str:
-        """`98.71 %`, `32.4°`"""
+    def with_unit(self, value: float, spread: float | None = None) -> str:
+        """`98.71 %`, `32.4°`, `98.71 ± 0.12 %`"""
         space = " " if self.unit and self.unit != "°" else ""
-        return f"{self.shown(value)}{space}{self.unit}"
+        around = "" if spread is None else f" ± {self.shown(spread)}"
+        return f"{self.shown(value)}{around}{space}{self.unit}"
 
 
 class Section(NamedTuple):
