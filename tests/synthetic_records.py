@@ -5,18 +5,35 @@ python tests/synthetic_records.py FOLDER --gaps 66 --seeds 5      # 1,000 runs
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arcmargin.margins import matched_margins
+from arcmargin.margins import NO_MARGIN, matched_margins
 from arcmargin.metrics import geometry
-from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.metrics.table import PREDICTED
+from arcmargin.record import Embeddings, OpenSet, Result, Settings, Snapshots
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")
 OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
-TAKES = ["s", "m1", "m2", "m3"]
+SETTINGS = {f.name for f in fields(Settings)}
+
+
+def make_result(header: str = "arcface", **given: Any) -> Result:
+    """A finished run of the digits on the circle; `given` are fields of its settings or of itself. A
+    head of the formula takes s and all margins, which are none unless given; linear takes nothing."""
+    formula = header in (*HEADERS[1:], "combined")
+    taken: dict[str, Any] = {"s": 30.0, **NO_MARGIN} if formula else {}
+    settings = {
+        **{"header": header, "dataset": "digits", "embedding_dim": 2, "backbone": "convnet"},
+        **{"optimizer": "sgd", "epochs": 20, "batch_size": 64, "seed": 0, "threads": 1},
+        **{"in_formula": formula, **taken},
+    }
+    settings |= {key: value for key, value in given.items() if key in SETTINGS}
+    rest = {key: value for key, value in given.items() if key not in SETTINGS}
+    return Result(settings=Settings(**settings), **rest)
 
 
 def write_sweep(
@@ -32,7 +49,7 @@ def write_sweep(
     failed: int = 0,
     open_set: bool = False,
     seed: int = 0,
-) -> list[Record]:
+) -> list[Result]:
     """`header=… gap_deg=… seed=…` on the circle as a sweep would leave it: a header without a
     margin ran once a seed. The last `failed` runs failed."""
     rng = np.random.default_rng(seed)
@@ -43,48 +60,44 @@ def write_sweep(
         for gap in (gaps_deg if header in OWN else gaps_deg[:1])
         for index in range(seeds)
     ]
-    records = []
+    results = []
     for number, (header, gap, index) in enumerate(wanted):
-        record = _record(header, gap, index, classes, epochs)
+        result = _result(header, gap, index, classes, epochs)
         place = Path(folder) / f"{header}_{number:04d}_seed{index}"
         if number >= len(wanted) - failed:
-            record.status, record.error = "failed", "RuntimeError: the loss became NaN in epoch 3"
+            result.status, result.error = "failed", "RuntimeError: the loss became NaN in epoch 3"
         else:
-            data = _circle(rng, gap if header in OWN else 0.0, classes, samples)
-            record.metrics = _metrics(record, data, luck[index], rng, gap, open_set)
-            record.curves = _curves(record.metrics["accuracy"], epochs, rng)
+            data = circle(rng, gap if header in OWN else 0.0, classes, samples)
+            result.metrics = _metrics(result, data, luck[index], rng, gap, open_set)
+            result.curves = _curves(result.metrics["accuracy"], epochs, rng)
+            if open_set:
+                result.open_set = _open_set(result.metrics)
             if arrays:
                 data.save(place)
-                _snapshots(data, epochs).save(place)
-        record.write(place)
-        records.append(record)
-    return records
+                snapshots(data, epochs).save(place)
+        result.write(place)
+        results.append(result)
+    return results
 
 
-def _record(header: str, gap: float, seed: int, classes: int, epochs: int) -> Record:
-    margins: dict[str, Any] = {}
-    if header in OWN:
-        margins = {OWN[header]: matched_margins(gap, classes, 2)[OWN[header]]}
-    return Record(
-        header=header,
-        name=" ".join([header, *(f"{key}={value:.4g}" for key, value in margins.items())]),
-        dataset="digits",
-        embedding_dim=2,
-        backbone="convnet",
-        optimizer="sgd",
+def _result(header: str, gap: float, seed: int, classes: int, epochs: int) -> Result:
+    own = OWN.get(header)
+    margins = {} if own is None else {own: matched_margins(gap, classes, 2)[own]}
+    return make_result(
+        header,
         epochs=epochs,
         seed=seed,
-        s=None if header == "linear" else 30.0,
+        matched=own,
+        gap_deg=gap if own else None,
         num_classes=classes,
         class_names=[str(label) for label in range(classes)],
         overrides=[f"header={header}", f"gap_deg={gap:g}", f"seed={seed}"],
         durations={"train_s": 3.0, "total_s": 4.0},
-        extra={"takes": [] if header == "linear" else TAKES},
         **margins,
     )
 
 
-def _circle(rng: np.random.Generator, gap: float, classes: int, samples: int) -> Embeddings:
+def circle(rng: np.random.Generator, gap: float, classes: int, samples: int) -> Embeddings:
     """Even classes whose 5-95 % arcs leave about `gap` degrees between them."""
     labels = rng.integers(0, classes, samples)
     turn = 360 / classes
@@ -99,7 +112,7 @@ def _circle(rng: np.random.Generator, gap: float, classes: int, samples: int) ->
 
 
 def _metrics(
-    record: Record,
+    result: Result,
     data: Embeddings,
     luck: float,
     rng: np.random.Generator,
@@ -107,12 +120,12 @@ def _metrics(
     open_set: bool,
 ) -> dict[str, Any]:
     metrics: dict[str, Any] = dict(geometry.measure(data.embeddings, data.labels))
-    quality = 0.3 * (record.header in OWN) * (1 - (gap / 25 - 1) ** 2)
+    quality = 0.3 * (result.settings.header in OWN) * (1 - (gap / 25 - 1) ** 2)
     noise = 0.2 * luck + 0.1 * rng.normal()
     metrics["accuracy"] = float(1 / (1 + np.exp(-3.6 - quality - noise)))
-    metrics["gap_predicted_deg"] = None if record.header == "linear" else 0.0
-    if record.header in OWN:
-        metrics["gap_predicted_deg"] = gap
+    metrics[PREDICTED] = None if result.settings.header == "linear" else 0.0
+    if result.settings.header in OWN:
+        metrics[PREDICTED] = gap
     if open_set:
         metrics["verification_eer"] = float(0.05 - 0.02 * quality - 0.004 * noise)
         metrics["verification_tar_at_far_1e-03"] = float(0.8 + 0.2 * quality + 0.03 * noise)
@@ -130,14 +143,28 @@ def _curves(accuracy: float, epochs: int, rng: np.random.Generator) -> dict[str,
     }
 
 
-def _snapshots(data: Embeddings, epochs: int) -> Snapshots:
+def _open_set(metrics: dict[str, Any]) -> OpenSet:
+    """A ROC curve through the metrics' TAR at FAR 1e-3."""
+    far = np.logspace(-4, 0, 21)
+    power = np.log(metrics["verification_tar_at_far_1e-03"]) / np.log(1e-3)
+    return OpenSet(
+        images=1000, classes=20, how="all pairs", far=far.tolist(), tar=(far**power).tolist()
+    )
+
+
+def snapshots(data: Embeddings, epochs: int) -> Snapshots:
     kept = min(100, len(data.labels))
     shrink = np.array([0.2, 0.6, 1.0])[:, None, None]
+    moving = (shrink * data.embeddings[None, :kept] + (1 - shrink)).astype(np.float32)
+    measured = [geometry.measure(moment, data.labels[:kept]) for moment in moving]
     return Snapshots(
-        np.array([0, epochs // 2, epochs]),
-        (shrink * data.embeddings[None, :kept] + (1 - shrink)).astype(np.float32),
-        data.labels[:kept],
-        np.repeat(data.centres[None], 3, axis=0),
+        epochs=np.array([0, epochs // 2, epochs]),
+        embeddings=moving,
+        labels=data.labels[:kept],
+        centres=np.repeat(data.centres[None], 3, axis=0),
+        rows=np.arange(kept),
+        metric_names=np.array(list(measured[0])),
+        metrics=np.array([list(one.values()) for one in measured], dtype=float),
     )
 
 

@@ -147,7 +147,7 @@ def _write_arrays_and_pictures(result: Result, folder: Path) -> list[Path]:
     picture = figures.panel(result, arrays.embeddings)
     pictures = [figures.save(picture, folder / "embedding.png")]
     if result.settings.embedding_dim in (2, 3):  # something to turn or to replay
-        page = interactive.embedding_page(result, *arrays.embeddings, arrays.snapshots)
+        page = interactive.embedding_page(result, arrays.embeddings, arrays.snapshots)
         pictures.append(interactive.write_page(folder / "embedding.html", page))
     return pictures
 

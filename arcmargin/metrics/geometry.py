@@ -11,9 +11,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.directions import directions
 
 ARC_PERCENTILES = (5.0, 95.0)
 ROWS_AT_A_TIME = 8192  # bounds memory at ROWS_AT_A_TIME x C cosines
+
+
+class ClassMeans(NamedTuple):
+    """The centres mu of the classes that have one, and the unit embeddings of these classes."""
+
+    classes: Int[np.ndarray, "c"]
+    centres: Float[np.ndarray, "c d"]
+    unit: Float[np.ndarray, "n d"]
+    labels: Int[np.ndarray, "n"]
 
 
 class Arcs(NamedTuple):
@@ -39,7 +49,8 @@ def measure(
     out, with a warning that counts them. `num_classes` only serves that warning.
     """
     unit, labels = _with_direction(embeddings, labels)
-    classes, centres, unit, labels = _unit_means(unit, labels)
+    means = class_means(unit, labels)
+    classes, centres, unit, labels = means
     missing = (num_classes or len(classes)) - len(classes)
     if missing > 0:
         warnings.warn(
@@ -58,7 +69,7 @@ def measure(
         "centre_gap_max_deg": np.nan,
     }
     if unit.shape[1] == 2 and len(classes) > 1:
-        around = _arcs(classes, centres, unit, labels)
+        around = arcs_around(means)
         metrics["gap_min_deg"] = around.gap.min()
         metrics["gap_mean_deg"] = around.gap.mean()
         metrics["centre_gap_max_deg"] = around.centre_gap.max()
@@ -71,7 +82,7 @@ def arcs(embeddings: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> 
     if embeddings.ndim != 2 or embeddings.shape[1] != 2:
         raise UserError(f"arcs need 2-D embeddings of shape (N, 2), got {embeddings.shape}")
     unit, labels = _with_direction(embeddings, labels)
-    return _arcs(*_unit_means(unit, labels))
+    return arcs_around(class_means(unit, labels))
 
 
 def _with_direction(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,29 +92,26 @@ def _with_direction(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndar
             "embeddings must be (N, D) with N labels, got embeddings of shape "
             f"{embeddings.shape} and labels of shape {labels.shape}"
         )
-    embeddings = embeddings.astype(np.float64)
-    norms = np.linalg.norm(embeddings, axis=1)
-    usable = np.isfinite(norms) & (norms > 0)
+    unit, usable = directions(embeddings)
     if not usable.all():
         warnings.warn(
             f"{np.count_nonzero(~usable)} of {len(usable)} embeddings have no direction (zero or "
             "not finite) and are left out of the geometry metrics",
             stacklevel=3,
         )
-    return embeddings[usable] / norms[usable, None], labels[usable]
+    return unit[usable], labels[usable]
 
 
-def _unit_means(
-    unit: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """classes (C,), mu (C, D), and the samples of these classes. A class whose embeddings cancel
-    out has no mean direction; it is left out as if it had no samples."""
+def class_means(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> ClassMeans:
+    """The centres of unit embeddings. A class whose embeddings cancel out has no mean direction; it
+    is left out as if it had no samples."""
     classes = np.unique(labels)
     sums = np.array([unit[labels == c].sum(axis=0) for c in classes]).reshape(-1, unit.shape[1])
     norms = np.linalg.norm(sums, axis=1)
     has_mean = norms > 1e-9
     kept = np.isin(labels, classes[has_mean])
-    return classes[has_mean], sums[has_mean] / norms[has_mean, None], unit[kept], labels[kept]
+    centres = sums[has_mean] / norms[has_mean, None]
+    return ClassMeans(classes[has_mean], centres, unit[kept], labels[kept])
 
 
 def _own_and_nearest_other(
@@ -125,7 +133,9 @@ def _angle(cosine: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def _arcs(classes: np.ndarray, centres: np.ndarray, unit: np.ndarray, labels: np.ndarray) -> Arcs:
+def arcs_around(means: ClassMeans) -> Arcs:
+    """The same as `arcs`, of centres that are known already."""
+    classes, centres, unit, labels = means
     centre = np.degrees(np.arctan2(centres[:, 1], centres[:, 0])) % 360
     order = np.argsort(centre, kind="stable")
     classes, centre = classes[order], centre[order]

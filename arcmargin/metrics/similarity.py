@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
+from arcmargin.metrics.directions import directions
+
 STEPS = 2**20
 RESOLUTION = 2 / (STEPS - 1)
 BLOCK = 2**22  # cosines at a time
@@ -19,17 +21,14 @@ BLOCK = 2**22  # cosines at a time
 def unit_rows(embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Each row divided by its norm, float32. A row that is zero or not finite becomes zero, and so is
     similar to nothing: leaving it out would flatter the result. Warns of such rows."""
-    embeddings = embeddings.astype(np.float64)
-    norms = np.linalg.norm(embeddings, axis=1)
-    usable = np.isfinite(norms) & (norms > 0)
+    unit, usable = directions(embeddings)
     if not usable.all():
         warnings.warn(
             f"{np.count_nonzero(~usable)} of {len(usable)} embeddings have no direction (zero or "
             "not finite); they count as similar to nothing",
             stacklevel=2,
         )
-    rows = np.where(usable[:, None], embeddings, 0.0) / np.where(usable, norms, 1.0)[:, None]
-    return rows.astype(np.float32)
+    return unit.astype(np.float32)
 
 
 def steps(cosines: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
@@ -15,8 +16,19 @@ from matplotlib.patches import Circle, Wedge
 from matplotlib.ticker import NullLocator
 
 from arcmargin.metrics import geometry
+from arcmargin.metrics.directions import directions
 from arcmargin.record import Embeddings
-from arcmargin.report.style import FAINT, GAP, INK, OVERLAP, OWN, WRONG, class_colours, labelled
+from arcmargin.report.style import (
+    FAINT,
+    GAP,
+    INK,
+    OVERLAP,
+    OWN,
+    WRONG,
+    class_colours,
+    names_fit,
+    plain_text,
+)
 
 BINS = 1440  # around the circle: a quarter of a degree each
 MOST_POINTS = 3000  # in a scatter; a bounded sample, the same points every time
@@ -28,13 +40,14 @@ def circle(
     """Outside the circle each class's density (square root, to show the tails), a tick at the
     header's class directions; inside a sector for the 5-95 % arc, a ray for the centre, and between
     the arcs the gap with a bracket as wide as the predicted one."""
-    long = max(map(len, names)) if labelled(names, inches) else 1
+    long = max(map(len, names)) if names_fit(names, inches) else 1
     _blank(ax, limit=1.66 + 0.045 * max(0, long - 3))
     around = geometry.arcs(data.embeddings, data.labels)
-    unit, labels = directed(data)
+    unit, labels = with_direction(data)
     degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0]))
     _gaps(ax, around, predicted, inches)
-    own = [class_colours(len(names))[label] for label in around.classes]
+    colours = class_colours(len(names))
+    own = [colours[label] for label in around.classes]
     starts, ends = around.centre + around.low, around.centre + around.high
     arcs = [_sector(start, end) for start, end in zip(starts, ends, strict=True)]
     ax.add_collection(PolyCollection(arcs, fc=own, alpha=0.45, lw=0), autolim=False)
@@ -47,7 +60,7 @@ def circle(
     shapes = [shape for shape, _ in ridges]
     ax.add_collection(PolyCollection(shapes, fc=own, lw=0, alpha=0.75, zorder=1), autolim=False)
     _lines(ax, [line for _, line in ridges], colors=own, lw=0.6, zorder=2)
-    if labelled(names, inches):
+    if names_fit(names, inches):
         for label, centre in zip(around.classes, around.centre, strict=True):
             _outside(ax, centre, names[label], inches)
     ax.add_artist(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7, zorder=4))
@@ -62,7 +75,7 @@ def _outside(ax: Axes, degrees: float, name: str, inches: float) -> None:
     ha, va = ("left" if x > 0 else "right"), "center"
     if abs(x) < 0.4:
         ha, va = "center", "bottom" if y > 0 else "top"
-    ax.text(x, y, name, fontsize=_size(inches), color=INK, ha=ha, va=va)
+    ax.text(x, y, plain_text(name), fontsize=_size(inches), color=INK, ha=ha, va=va)
 
 
 def _gaps(ax: Axes, around: geometry.Arcs, predicted: float | None, inches: float) -> None:
@@ -109,6 +122,19 @@ def _density(degrees: np.ndarray, width: float) -> np.ndarray:
     return smooth / smooth.max()
 
 
+def density_at(data: Embeddings, around: geometry.Arcs) -> Float[np.ndarray, "n"]:
+    """How dense a sample's own class is where it lies on the circle: the square root of the density,
+    1 at the class's peak; 0 for a sample without a direction or a class without a centre."""
+    unit, usable = directions(data.embeddings)
+    degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0])) % 360
+    bins = np.floor(degrees * BINS / 360).astype(int) % BINS
+    found = np.zeros(len(unit))
+    for label, width in zip(around.classes, around.high - around.low, strict=True):
+        own = usable & (data.labels == label)
+        found[own] = np.sqrt(_density(degrees[own], width)[bins[own]])
+    return found
+
+
 def _ridge(height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A density on the circle as a polygon and its visible outline, (n, 2) each, without the
     stretch where there is none of it."""
@@ -148,7 +174,7 @@ def sphere(
             lw=1.1 if z > 0 else 0.6,
             alpha=0.5 + 0.4 * (z > 0),
         )
-        if z > -0.15 and labelled(names, inches):
+        if z > -0.15 and names_fit(names, inches):
             _label(ax, 1.1 * x, 1.1 * y, names[label], inches)
 
 
@@ -200,7 +226,7 @@ def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> f
     x, y = points.T
     ax.scatter(x, y, s=1.6 * inches, c=colours[labels], alpha=0.4, lw=0, rasterized=True)
     for label, (x, y) in zip(classes, centres, strict=True):
-        if labelled(names, inches):
+        if names_fit(names, inches):
             _label(ax, x, y, names[label], inches)
     return float(np.sum(singular[:2] ** 2) / max(np.sum(singular**2), 1e-12))
 
@@ -208,7 +234,7 @@ def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> f
 def angle_histograms(ax: Axes, data: Embeddings) -> tuple[float, float]:
     """How far the samples are from their own class direction (theta_y) and from the nearest wrong
     one. Returns the median and the 5th percentile of the difference: the decision margin."""
-    unit, labels = directed(data)
+    unit, labels = with_direction(data)
     cosines = unit @ data.centres.T
     mine = (np.arange(len(cosines)), labels)
     own = np.degrees(np.arccos(cosines[mine].clip(-1, 1)))
@@ -256,19 +282,18 @@ def _label(ax: Axes, x: float, y: float, name: str, inches: float) -> None:
     """A class name with a white rim, to be read on top of points."""
     rim = effects.withStroke(linewidth=2.5, foreground="white")
     style: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "center", "zorder": 7}
-    ax.text(x, y, name, fontsize=_size(inches), color=INK, path_effects=[rim], **style)
+    ax.text(x, y, plain_text(name), fontsize=_size(inches), color=INK, path_effects=[rim], **style)
 
 
-def directed(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+def with_direction(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
     """Unit embeddings and their labels, less those that have no direction."""
-    norms = np.linalg.norm(data.embeddings, axis=1)
-    usable = np.isfinite(norms) & (norms > 0)
-    return data.embeddings[usable] / norms[usable, None], data.labels[usable]
+    unit, usable = directions(data.embeddings)
+    return unit[usable], data.labels[usable]
 
 
 def _sample(data: Embeddings) -> tuple[np.ndarray, np.ndarray]:
     """At most MOST_POINTS of them."""
-    unit, labels = directed(data)
+    unit, labels = with_direction(data)
     if len(unit) > MOST_POINTS:
         kept = np.random.default_rng(0).choice(len(unit), MOST_POINTS, replace=False)
         return unit[kept], labels[kept]

@@ -8,10 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from arcmargin.record import Damaged, Embeddings, Record
+from arcmargin.record import Damaged, Embeddings, Result
 from arcmargin.report import drawing
-from arcmargin.report.figures import CENTRED, draw, result, say
-from arcmargin.report.style import INK, angle_marks, legend, legend_inches, marks
+from arcmargin.report.figures import CENTRED, draw, result_lines, say
+from arcmargin.report.style import (
+    INK,
+    angle_legend_entries,
+    legend,
+    legend_entries,
+    legend_inches,
+    plain_text,
+)
 
 WIDTH = 9.0  # inches of a whole grid: shown 900 pixels wide, 8 points are 11 pixels
 TALLEST = 11.0  # inches of all pictures of a column together, while they stay readable
@@ -23,7 +30,7 @@ LINE = 0.17  # inches of each further line of the title
 class Cell(NamedTuple):
     """One place of a grid: the runs of one configuration, one for each seed. No runs: not run."""
 
-    records: list[Record]
+    results: list[Result]
     note: str = ""
 
 
@@ -42,15 +49,15 @@ def grid(
     if len(cells) == 1 and per_line > 4:
         per_line = 3 if per_line <= 6 else 4
     lines = [line[i : i + per_line] for line in cells for i in range(0, len(line), per_line)]
-    records = [record for line in cells for cell in line for record in cell.records]
+    results = [result for line in cells for cell in line for result in cell.results]
     spare = per_line > len(lines[-1])  # then the legend goes into the last line
     side = _side(len(lines), per_line, angles, any(row_titles))
-    explained = angle_marks() if angles else marks(records, side)
+    explained = angle_legend_entries() if angles else legend_entries(results, side)
     left = _left(angles, any(row_titles))
     columns = min(3, int((left + per_line * side) // 2.1))
     below = 0.0 if spare else legend_inches(explained, columns)
     letters = int(13 * (left + per_line * (side + BETWEEN * angles)))
-    titles = textwrap.wrap(title, letters)
+    titles = textwrap.wrap(plain_text(title), letters)
     above = ABOVE + LINE * max(len(titles) - 1, 0)
     figure, axes = _canvas(len(lines), per_line, side, above, below, left, angles)
     for number, text in enumerate(titles):
@@ -90,10 +97,11 @@ def grid(
 
 def _fitting(name: str, inches: float) -> tuple[str, float]:
     """A bold title and the size of type in which it fits; one that would be too small to read is cut."""
+    name = " ".join(name.split())
     wide = 0.68 * max(len(name), 1) / 72  # inches at one point
     size = max(6.0, min(10.0, inches / wide))
     most = round(72 * inches / (0.68 * size))
-    return (name if len(name) <= most else f"{name[: most - 1]}…"), size
+    return plain_text(name if len(name) <= most else f"{name[: most - 1]}…"), size
 
 
 def _left(angles: bool, row_titles: bool) -> float:
@@ -131,25 +139,25 @@ def _canvas(
 
 def _fill(ax: Axes, cell: Cell, inches: float, angles: bool) -> None:
     """Draw a cell's first finished run with its numbers above, or say why there is none."""
-    finished = [record for record in cell.records if record.finished]
-    lines = result(finished)
+    finished = [result for result in cell.results if result.finished]
+    lines = result_lines(finished)
     most = int(inches * (3 if angles else 6))  # lines of text in place of a picture
     if not finished:
         say(ax, _why_empty(cell), inches, most)
     else:
         try:
             data = Embeddings.load(finished[0].folder or "")
-            if angles and len(drawing.directed(data)[1]):
+            if angles and len(drawing.with_direction(data)[1]):
                 median, low = drawing.angle_histograms(ax, data)
                 lines = [f"margin: median {median:.1f}°", f"5 % of samples below {low:.1f}°"]
             else:
                 draw(ax, finished[0], data, inches)
         except Damaged as error:
             say(ax, f"no picture: {error}", inches, most)
-    failed = len(cell.records) - len(finished)
+    failed = len(cell.results) - len(finished)
     notes = [cell.note] if cell.note else []
     if finished and failed:
-        notes.append(f"{failed} of {len(cell.records)} runs failed")
+        notes.append(f"{failed} of {len(cell.results)} runs failed")
     text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "color": INK}
     ax.annotate(
         "\n".join(lines),
@@ -167,9 +175,9 @@ def _fill(ax: Axes, cell: Cell, inches: float, angles: bool) -> None:
 
 
 def _why_empty(cell: Cell) -> str:
-    if not cell.records:
+    if not cell.results:
         return "not run"
-    error = (cell.records[0].error or "").strip() or "no reason recorded"
+    error = (cell.results[0].error or "").strip() or "no reason recorded"
     return f"failed: {error.splitlines()[-1]}"
 
 

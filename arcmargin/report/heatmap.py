@@ -8,6 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from arcmargin.margins import NO_MARGIN
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.style import INK
 
@@ -18,7 +19,6 @@ COLUMNS = (
     ("verification_tar_at_far_1e-02", "TAR % at FAR 1e-2, unseen classes"),
 )
 OTHERWISE = ("gap_mean_deg", "gap between the arcs, degrees")  # without unseen classes
-MARGINS = ("m1", "m2", "m3")
 
 
 def figures(found: Sequence[Configuration]) -> list[Figure]:
@@ -36,11 +36,11 @@ def _tables(found: Sequence[Configuration]) -> list[tuple[str, str, Cells]]:
     groups: dict[tuple[Any, ...], list[Configuration]] = {}
     for one in found:
         if one.finished and one.settings["s"] is not None:
-            rest = [v for k, v in one.settings.items() if k not in ("s", *MARGINS)]
+            rest = [v for k, v in one.settings.items() if k not in ("s", *NO_MARGIN)]
             groups.setdefault(tuple(map(str, rest)), []).append(one)
     tables = []
     for members in groups.values():
-        varying = [key for key in MARGINS if len({one.settings[key] for one in members}) > 1]
+        varying = [key for key in NO_MARGIN if len({one.settings[key] for one in members}) > 1]
         if len(varying) == 1 and len({one.settings["s"] for one in members}) > 1:
             first, margin = members[0].settings, varying[0]
             cells = {(one.settings[margin], one.settings["s"]): one for one in members}

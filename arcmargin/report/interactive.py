@@ -9,7 +9,6 @@ import html
 import io
 import json
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,14 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from arcmargin.errors import UserError
+from arcmargin.margins import NO_MARGIN
 from arcmargin.metrics import geometry
-from arcmargin.record import Embeddings, Record, Snapshots, write_whole
-from arcmargin.report.drawing import class_colours
+from arcmargin.metrics.directions import directions
+from arcmargin.metrics.table import PREDICTED, metric
+from arcmargin.record import Embeddings, Result, Snapshots, write_atomically
+from arcmargin.report.drawing import density_at, with_direction
+from arcmargin.report.labels import words
+from arcmargin.report.style import class_colours
 
 TEMPLATE = Path(__file__).parent / "assets" / "page.html"
 CONTEXTS = {2: 2, 3: 1}  # WebGL contexts that a plot of so many dimensions takes
@@ -45,7 +49,7 @@ NOTES = {
 class Run(NamedTuple):
     """One run of a comparison. The addresses are relative links or data URIs."""
 
-    record: Record
+    result: Result
     embeddings: Embeddings
     snapshots: Snapshots | None = None
     picture: str | None = None  # embedding.png, shown where the run gets no live plot
@@ -53,19 +57,15 @@ class Run(NamedTuple):
 
 
 def embedding_page(
-    record: Record,
-    embeddings: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, "n"],
-    centres: Float[np.ndarray, "c d"],
-    snapshots: Snapshots | None = None,
+    result: Result, embeddings: Embeddings, snapshots: Snapshots | None = None
 ) -> str:
-    """One run's circle (d = 2) or sphere (d = 3) as HTML; with snapshots, training's replay."""
-    if embeddings.ndim != 2 or embeddings.shape[1] not in NOTES:
+    """One run's circle (2-D) or sphere (3-D) as HTML; with snapshots, training's replay."""
+    if embeddings.embeddings.ndim != 2 or embeddings.embeddings.shape[1] not in NOTES:
         raise UserError(
-            f"an interactive page needs 2-D or 3-D embeddings, got shape {embeddings.shape}"
+            "an interactive page needs 2-D or 3-D embeddings, got shape "
+            f"{embeddings.embeddings.shape}"
         )
-    run = Run(record, Embeddings(embeddings, labels, centres), snapshots)
-    return _page([run], [], record.name or record.header)
+    return _page([Run(result, embeddings, snapshots)], [], result.settings.name)
 
 
 def comparison_page(runs: Sequence[Run], title: str = "Headers side by side") -> str:
@@ -89,7 +89,7 @@ def comparison_page(runs: Sequence[Run], title: str = "Headers side by side") ->
 
 def write_page(path: Path | str, page: str) -> Path:
     """Raises UserError when the file cannot be written."""
-    return write_whole(Path(path), lambda file: file.write(page.encode()))
+    return write_atomically(Path(path), lambda file: file.write(page.encode()))
 
 
 def _page(live: list[Run], rest: list[Run], title: str) -> str:
@@ -98,7 +98,7 @@ def _page(live: list[Run], rest: list[Run], title: str) -> str:
     sprites: list[dict[str, Any]] = []
     panels = [_panel(run, len(live), sprites) for run in live]
     shared = [
-        part for part in _setting(runs[0].record) if all(part in _setting(r.record) for r in runs)
+        part for part in _setting(runs[0].result) if all(part in _setting(r.result) for r in runs)
     ]
     notes = [NOTES[dim] for dim in sorted({panel["dim"] for panel in panels})]
     data = {
@@ -109,7 +109,7 @@ def _page(live: list[Run], rest: list[Run], title: str) -> str:
         "colors": class_colours(len(names)),
         "counts": np.bincount(runs[0].embeddings.labels, minlength=len(names)).tolist(),
         "panels": panels,
-        "cards": [_about(run.record) | {"picture": run.picture, "href": run.page} for run in rest],
+        "cards": [_about(run.result) | {"picture": run.picture, "href": run.page} for run in rest],
         "sprites": sprites,
     }
     parts = {
@@ -125,7 +125,9 @@ def _page(live: list[Run], rest: list[Run], title: str) -> str:
 def _shared_class_names(runs: list[Run]) -> list[str]:
     """The legend's names; checks that every run fits them."""
     counts = {len(run.embeddings.centres) for run in runs}
-    given = {tuple(run.record.class_names) for run in runs if run.record.class_names}
+    given = {
+        tuple(run.result.settings.class_names) for run in runs if run.result.settings.class_names
+    }
     if len(counts) > 1 or len(given) > 1:
         raise UserError(
             "the runs of one comparison page must have the same classes; "
@@ -155,46 +157,66 @@ def _panel(run: Run, live: int, sprites: list[dict[str, Any]]) -> dict[str, Any]
         if made not in sprites:
             sprites.append(made)
         sprite = sprites.index(made)
-        images = _sampled_at(whole, snapshots)[rows]
-    return _about(run.record) | {
+        images = np.full(len(whole.labels), -1)  # which thumbnail shows a row of the test split
+        images[snapshots.rows] = np.arange(len(snapshots.rows))
+        images = images[rows]
+    return _about(run.result) | {
         "dim": whole.embeddings.shape[1],
         "total": len(whole.labels),
-        "final": _sample(
-            [], whole.embeddings[None, rows], whole.labels[rows], whole.centres[None], images
-        ),
+        "final": {
+            "labels": _pack(whole.labels[rows], "<i4"),
+            "images": None if images is None else _pack(images, "<i4"),
+            "moments": [_moment(whole.embeddings, whole.labels, whole.centres, rows)],
+        },
         "replay": None if snapshots is None else _replay(snapshots, live),
-        "track": None if snapshots is None else _track(run.record, snapshots),
-        "predicted": run.record.metrics.get("gap_predicted_deg"),
+        "track": None if snapshots is None else _track(run.result, snapshots),
+        "predicted": run.result.metrics.get(PREDICTED),
         "sprite": sprite,
     }
 
 
 def _replay(snapshots: Snapshots, live: int) -> dict[str, Any]:
     rows = _choose(len(snapshots.labels), MOST_REPLAYED // live // max(1, len(snapshots.epochs)))
-    images = None if snapshots.thumbnails is None else rows
-    return _sample(
-        snapshots.epochs.tolist(),
-        snapshots.embeddings[:, rows],
-        snapshots.labels[rows],
-        snapshots.centres,
-        images,
-    )
-
-
-def _sample(
-    epochs: list[int],
-    points: Float[np.ndarray, "e n d"],
-    labels: Int[np.ndarray, "n"],
-    centres: Float[np.ndarray, "e c d"],
-    images: Int[np.ndarray, "n"] | None,
-) -> dict[str, Any]:
+    moments = zip(snapshots.embeddings, snapshots.centres, strict=True)
     return {
-        "epochs": epochs,
-        "points": [_pack_unit(moment) for moment in points],
-        "labels": _pack(labels, "<i4"),
-        "centres": [_pack_unit(moment) for moment in centres],
-        "images": None if images is None else _pack(images, "<i4"),
+        "epochs": snapshots.epochs.tolist(),
+        "labels": _pack(snapshots.labels[rows], "<i4"),
+        "images": None if snapshots.thumbnails is None else _pack(rows, "<i4"),
+        "moments": [
+            _moment(embeddings, snapshots.labels, centres, rows) for embeddings, centres in moments
+        ],
     }
+
+
+def _moment(
+    embeddings: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    centres: Float[np.ndarray, "c d"],
+    rows: Int[np.ndarray, "m"],
+) -> dict[str, Any]:
+    """The dots of `rows`, and what is measured on all embeddings: of each class its mean direction,
+    and on the circle its arc with the gap to the next one and the dots' heights, on the sphere the
+    radius that holds 90 % of it. A class that has no mean direction is left out."""
+    data = Embeddings(embeddings, labels, centres)
+    means = geometry.class_means(*with_direction(data))
+    moment: dict[str, Any] = {
+        "points": _pack_unit(embeddings[rows]),
+        "directions": _pack_unit(centres),
+        "classes": means.classes.tolist(),
+        "means": _pack_unit(means.centres),
+    }
+    if embeddings.shape[1] == 2:
+        around = geometry.arcs_around(means)
+        order = np.argsort(around.classes)  # as in `classes`
+        for name in ("centre", "low", "high", "gap"):
+            moment[name] = np.round(getattr(around, name)[order], 2).tolist()
+        moment["heights"] = _pack(np.round(density_at(data, around)[rows] * 255), "u1")
+    if embeddings.shape[1] == 3:
+        own = means.centres[np.searchsorted(means.classes, means.labels)]
+        off = np.degrees(np.arccos(np.clip(np.sum(means.unit * own, axis=1), -1, 1)))
+        radius = [np.percentile(off[means.labels == c], 90) for c in means.classes]
+        moment["radius"] = np.round(radius, 2).tolist()
+    return moment
 
 
 def _pack(values: np.ndarray, kind: str) -> str:
@@ -203,10 +225,7 @@ def _pack(values: np.ndarray, kind: str) -> str:
 
 def _pack_unit(vectors: Float[np.ndarray, "n d"]) -> str:
     """Directions only; zero where there is none, which the page leaves out."""
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    usable = np.isfinite(norms) & (norms > 0)
-    unit = np.divide(vectors, norms, out=np.zeros_like(norms * vectors), where=usable)
-    return _pack(np.round(unit * 32767), "<i2")
+    return _pack(np.round(directions(vectors)[0] * 32767), "<i2")
 
 
 def _choose(total: int, most: int) -> Int[np.ndarray, "n"]:
@@ -214,20 +233,6 @@ def _choose(total: int, most: int) -> Int[np.ndarray, "n"]:
     if total <= most:
         return np.arange(total)
     return np.sort(np.random.default_rng(0).choice(total, most, replace=False))
-
-
-def _sampled_at(whole: Embeddings, snapshots: Snapshots) -> Int[np.ndarray, "n"]:
-    """For every row of the test split its row among the snapshots, or -1.
-
-    Snapshots do not say which rows they sampled, but their last moment holds the same embeddings;
-    when it does not (another checkpoint was embedded), no row is claimed.
-    """
-    position = {
-        row.tobytes(): i for i, row in enumerate(np.round(snapshots.embeddings[-1], 3) + 0.0)
-    }
-    rows = np.round(whole.embeddings.astype(snapshots.embeddings.dtype), 3) + 0.0
-    found = np.array([position.get(row.tobytes(), -1) for row in rows], dtype=np.int64)
-    return np.where((found >= 0) & (snapshots.labels[found] == whole.labels), found, -1)
 
 
 def _sprite(thumbnails: UInt8[np.ndarray, "n h w ..."]) -> dict[str, Any]:
@@ -250,77 +255,56 @@ def _sprite(thumbnails: UInt8[np.ndarray, "n h w ..."]) -> dict[str, Any]:
     return {"uri": uri, "width": width, "height": height, "columns": columns}
 
 
-def _track(record: Record, snapshots: Snapshots) -> dict[str, Any] | None:
+def _track(result: Result, snapshots: Snapshots) -> dict[str, Any] | None:
     """How the margin opened: the mean gap in 2-D, the decision margin's 5th percentile in 3-D."""
     flat = snapshots.embeddings.shape[2] == 2
-    metric = "gap_mean_deg" if flat else "margin_p05_deg"
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # an untrained network may leave embeddings without direction
-        values = [geometry.measure(e, snapshots.labels)[metric] for e in snapshots.embeddings]
-    known = [
-        (int(e), round(v, 3))
-        for e, v in zip(snapshots.epochs, values, strict=True)
-        if v is not None
-    ]
-    if len(known) < 2:
+    shown = metric("gap_mean_deg" if flat else "margin_p05_deg")
+    values = snapshots.metric(shown.name)
+    known = np.isfinite(values)
+    if known.sum() < 2:
         return None
     return {
-        "name": "mean gap" if flat else "margin that 95 % of samples exceed:",
-        "epochs": [epoch for epoch, _ in known],
-        "values": [value for _, value in known],
-        "predicted": record.metrics.get("gap_predicted_deg") if flat else None,
+        "name": shown.title,
+        "epochs": snapshots.epochs[known].tolist(),
+        "values": np.round(values[known].astype(float), 3).tolist(),
+        "predicted": result.metrics.get(PREDICTED) if flat else None,
     }
 
 
-def _setting(record: Record) -> list[str]:
+def _setting(result: Result) -> list[str]:
     """What was run, in words."""
-    margins = {
-        "m1": (record.m1, 1.0, ""),
-        "m2": (record.m2, 0.0, " rad"),
-        "m3": (record.m3, 0.0, ""),
-    }
+    settings = result.settings
     acting = [
-        f"{m} = {value:g}{unit}"
-        for m, (value, neutral, unit) in margins.items()
-        if value != neutral
+        words(key, value)
+        for key, neutral in NO_MARGIN.items()
+        if (value := getattr(settings, key)) not in (None, neutral)
     ]
     parts = [
-        f"{record.dataset} test split",
-        f"{record.embedding_dim}-D",
-        record.backbone,
-        record.optimizer,
-        record.epochs and f"{record.epochs} epochs",
-        "no scale" if record.s is None else f"s = {record.s:g}",
+        f"{settings.dataset} test split",
+        words("embedding_dim", settings.embedding_dim),
+        settings.backbone,
+        settings.optimizer,
+        settings.epochs and f"{settings.epochs} epochs",
+        "no scale" if settings.s is None else words("s", settings.s),
         ", ".join(acting) or "no margin",
-        None if record.seed is None else f"seed {record.seed}",
+        None if settings.seed is None else f"seed {settings.seed}",
     ]
     return [part for part in parts if part]
 
 
-def _about(record: Record) -> dict[str, Any]:
+def _about(result: Result) -> dict[str, Any]:
     """A run's name, scale, margins and results."""
-    values = {name: value for name, value in record.metrics.items() if value is not None}
-    facts = []
-    if "accuracy" in values:
-        facts.append(("accuracy", f"{100 * values['accuracy']:.2f} %"))
-    if "gap_mean_deg" in values:
-        facts.append(("mean gap", _degrees(values["gap_mean_deg"])))
-        if "gap_predicted_deg" in values:
-            facts.append(("predicted gap", _degrees(values["gap_predicted_deg"])))
-    elif "centre_angle_min_deg" in values:
-        facts.append(("nearest two centres", _degrees(values["centre_angle_min_deg"])))
-    if "intra_angle_p50_deg" in values:
-        facts.append(("median to centre", _degrees(values["intra_angle_p50_deg"])))
+    names = ["accuracy", "gap_mean_deg", PREDICTED, "centre_angle_min_deg", "intra_angle_p50_deg"]
+    if result.metrics.get("gap_mean_deg") is not None:
+        names.remove("centre_angle_min_deg")
+    facts = [
+        (one.title, one.with_unit(value).replace("-", "−"), one.explanation)
+        for one in map(metric, names)
+        if (value := result.metrics.get(one.name)) is not None
+    ]
+    last = 2 if result.settings.seed is None else 3
     return {
-        "name": record.name or record.header,
-        "setting": " · ".join(
-            _setting(record)[-3:] if record.seed is not None else _setting(record)[-2:]
-        ),
+        "name": result.settings.name,
+        "setting": " · ".join(_setting(result)[-last:]),
         "facts": facts,
     }
-
-
-def _degrees(value: float) -> str:
-    return f"{value:.1f}°".replace("-", "−")

@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from arcmargin.margins import NO_MARGIN
 from arcmargin.metrics.table import number
-from arcmargin.report.configurations import MARGINS_AND_GAP, NEUTRAL, Configuration
+from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration
 
 NOTHING = "–"
 UNITS = {"m2": "rad", "gap_deg": "°"}
-NAMES = {"gap_deg": "wanted gap", "embedding_dim": "dimensions"}
+TITLES = {
+    "gap_deg": "wanted gap",
+    "m1": "m1, multiplicative angular margin",
+    "m2": "m2, additive angular margin",
+    "m3": "m3, additive cosine margin",
+    "s": "scale s",
+}
 
 
 def varying(found: Sequence[Configuration]) -> list[str]:
@@ -19,7 +26,7 @@ def varying(found: Sequence[Configuration]) -> list[str]:
 
 
 def labels(found: Sequence[Configuration]) -> list[str]:
-    """`arcface, m2 = 0.3, 16-D`: what tells each configuration from the others."""
+    """`arcface, m2 = 0.3, 16-D`: what distinguishes each configuration from the others."""
     keys = varying(found)
     short = [key for key in keys if key != "gap_deg"]  # it shows in the margin, mostly
     without = [_label(one, short) for one in found]
@@ -27,12 +34,12 @@ def labels(found: Sequence[Configuration]) -> list[str]:
 
 
 def _label(one: Configuration, keys: Sequence[str]) -> str:
-    told = [one.settings["header"]]
+    parts = [one.settings["header"]]
     for key in keys[1:]:
         value = one.settings[key]
-        if value != NEUTRAL.get(key) and (value is not None or key not in MARGINS_AND_GAP):
-            told.append(words(key, value))
-    return ", ".join(told)
+        if value != NO_MARGIN.get(key) and (value is not None or key not in MARGINS_AND_GAP):
+            parts.append(words(key, value))
+    return ", ".join(parts)
 
 
 def words(key: str, value: Any) -> str:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arcmargin.report.configurations import MARGINS_AND_GAP, NEUTRAL, Configuration, rank
+from arcmargin.margins import NO_MARGIN
+from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration, rank
 from arcmargin.report.grid import Cell
 from arcmargin.report.labels import words
 
@@ -137,7 +138,7 @@ def _page(
         for row in down
     ]
     if not rows and not cols:
-        return Page(cells, [""], [here[0].records[0].name], _title(pages, which, ()))
+        return Page(cells, [""], [here[0].results[0].settings.name], _title(pages, which, ()))
     free = () if set(MARGINS_AND_GAP) & {*rows, *cols, *pages} else found
     return Page(
         cells,
@@ -151,7 +152,7 @@ def _cell(found: list[Configuration]) -> Cell:
     if not found:
         return Cell([])
     shown = next((one for one in found if one.settings["s"] is not None), found[0])
-    return Cell(shown.records, f"1 of {len(found)} configurations" if len(found) > 1 else "")
+    return Cell(shown.results, f"1 of {len(found)} configurations" if len(found) > 1 else "")
 
 
 def _at(one: Configuration, keys: Sequence[str]) -> tuple[Any, ...]:
@@ -192,21 +193,21 @@ def _follows(found: Sequence[Configuration], key: str, keys: Sequence[str]) -> b
 
 def _title(keys: Sequence[str], value: Place, found: Sequence[Configuration]) -> str:
     """`arcface`, `m2 = 0.2`, `2-D`; with `found`, the margin that goes with a header."""
-    told = [words(key, part) for key, part in zip(keys, value, strict=True)]
+    parts = [words(key, part) for key, part in zip(keys, value, strict=True)]
     if "header" in keys:
         same = [one for one in found if _fits(one, keys, value)]
-        margins = {tuple(one.settings[key] for key in NEUTRAL) for one in same}
+        margins = {tuple(one.settings[key] for key in NO_MARGIN) for one in same}
         if len(margins) == 1:
-            own = zip(NEUTRAL, margins.pop(), strict=True)
-            told += [words(key, part) for key, part in own if part not in (None, NEUTRAL[key])]
-    return ", ".join(told)
+            own = zip(NO_MARGIN, margins.pop(), strict=True)
+            parts += [words(key, part) for key, part in own if part not in (None, NO_MARGIN[key])]
+    return ", ".join(parts)
 
 
 def constants(found: Sequence[Configuration]) -> list[str]:
     """What all runs have in common."""
-    told = []
+    shared = []
     for key in ("dataset", "embedding_dim", "s", "epochs"):
         values = _values(found, (key,))
         if len(values) == 1 and values[0][0] not in (None, "unknown"):
-            told.append(words(key, values[0][0]))
-    return [*told, "test split"]
+            shared.append(words(key, values[0][0]))
+    return [*shared, "test split"]

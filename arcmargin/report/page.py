@@ -16,13 +16,13 @@ from urllib.parse import quote
 import numpy as np
 
 from arcmargin.metrics.table import metric, metric_names, number
-from arcmargin.record import Found, Record
-from arcmargin.report.against import contexts
+from arcmargin.record import Found, Result
 from arcmargin.report.configurations import MARGINS, Configuration, rank, setting
 from arcmargin.report.labels import UNITS, labels, varying
-from arcmargin.report.paper import telling_metrics
+from arcmargin.report.margin_axes import contexts
 from arcmargin.report.statistics import MOST_PAIRWISE, Difference, caveat
 from arcmargin.report.tables import last_line
+from arcmargin.report.text_tables import metrics_of_table
 
 ASSETS = Path(__file__).parent / "assets" / "index"
 SCRIPTS = ("base.js", "table.js", "viewer.js", "plots.js", "parallel.js", "page.js")
@@ -39,26 +39,28 @@ class Contents(NamedTuple):
     differences: Mapping[str, Sequence[Difference]]  # against the baseline, and every pair
     common: Sequence[str]  # what all runs have in common
     repeats: int
-    files: Sequence[Path]  # of the report
+    files: Sequence[str]  # of the report, beside index.html
     out: Path  # where the page goes
 
 
 def index_page(contents: Contents) -> str:
     found, grouped, out = contents.found, contents.grouped, contents.out
-    names = metric_names(found.records)
-    sweeps = sorted({record.sweep for record in found.records})
+    names = metric_names(run.metrics for run in found.results)
+    sweeps = sorted({run.sweep for run in found.results})
     title = " + ".join(sweeps) if len(sweeps) < 4 else f"{len(sweeps)} sweeps"
     keys = [key for key in varying(grouped) if key != "sweep"] + ["sweep"] * (len(sweeps) > 1)
-    told = set(telling_metrics(contents.summary))
-    place = {id(run): index for index, one in enumerate(grouped) for run in one.records}
-    runs = sorted(found.records, key=lambda run: place.get(id(run), len(grouped)))
+    in_tables = set(metrics_of_table(contents.summary))
+    place = {id(run): index for index, one in enumerate(grouped) for run in one.results}
+    runs = sorted(found.results, key=lambda run: place.get(id(run), len(grouped)))
     data = {
         "title": title or "Report",
         "common": " · ".join(contents.common),
-        "metrics": [metric(name)._asdict() | {"shown": metric(name) in told} for name in names],
+        "metrics": [
+            metric(name)._asdict() | {"shown": metric(name) in in_tables} for name in names
+        ],
         "settings": [{"key": key, "unit": UNITS.get(key, "")} for key in keys],
         "headers": sorted(
-            {record.header for record in found.records}, key=lambda name: rank("header", name)
+            {run.settings.header for run in found.results}, key=lambda name: rank("header", name)
         ),
         "configurations": [
             _configuration(*parts, keys, names, out)
@@ -71,7 +73,7 @@ def index_page(contents: Contents) -> str:
         "damaged": found.damaged,
         "unfinished": [_link(folder, out) | {"text": str(folder)} for folder in found.unfinished],
         "repeats": contents.repeats,
-        "files": [path.relative_to(out).as_posix() for path in contents.files],
+        "files": ["index.html", *contents.files],
     }
     parts = {
         "TITLE": html.escape(str(data["title"])),
@@ -91,7 +93,7 @@ def _configuration(
     names: Sequence[str],
     out: Path,
 ) -> dict[str, Any]:
-    shown = next(iter([*one.finished, *one.records]))
+    shown = next(iter([*one.finished, *one.results]))
     return {
         "label": label,
         "header": one.settings["header"],
@@ -99,22 +101,22 @@ def _configuration(
         "runs": row["runs"],
         "failed": row["failed"],
         "metrics": [[row.get(name), row.get(f"{name}_ci95")] for name in names],
-        "shown": shown.name or shown.header,
+        "shown": shown.settings.name,
         **_views(shown, out),
     }
 
 
-def _run(run: Record, keys: Sequence[str], names: Sequence[str], out: Path) -> dict[str, Any]:
+def _run(run: Result, keys: Sequence[str], names: Sequence[str], out: Path) -> dict[str, Any]:
     return {
-        "name": run.name or run.header,
-        "header": run.header,
-        "seed": run.seed,
+        "name": run.settings.name,
+        "header": run.settings.header,
+        "seed": run.settings.seed,
         "settings": [setting(run, key) for key in keys],
         "all": {
             key: setting(run, key)
             for key in ("dataset", "embedding_dim", "backbone", "optimizer", "epochs", *MARGINS)
         },
-        "overrides": " ".join(run.overrides),
+        "overrides": " ".join(run.settings.overrides),
         "error": last_line(run.error) if not run.finished else None,
         "metrics": [run.metrics.get(name) for name in names],
         "seconds": run.durations.get("total_s"),
@@ -124,7 +126,7 @@ def _run(run: Record, keys: Sequence[str], names: Sequence[str], out: Path) -> d
     }
 
 
-def _views(run: Record, out: Path) -> dict[str, Any]:
+def _views(run: Result, out: Path) -> dict[str, Any]:
     """Links to what the run's folder holds, from where the page lies."""
     if run.folder is None:
         return {}

@@ -1,6 +1,6 @@
 """ROC curves of unseen classes, all heads in one picture: FAR on a logarithmic axis, mean over seeds."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,28 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from arcmargin.record import Record
+from arcmargin.record import OpenSet, Result
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.labels import labels
-from arcmargin.report.style import COLOURS, FAINT, INK
+from arcmargin.report.style import FAINT, INK, header_colour, plain_text
 
 WIDTH, PANEL = 9.0, 4.3  # inches; a panel with its legend beside it
 MOST_LINES = 20  # in one panel
 MOST_BANDS = 8  # more would be mud; the legend has every spread all the same
 READ_AT = 1e-3  # the FAR that the legend quotes and sorts by, or the lowest known one above it
-STYLES = ("-", (0, (4, 1.5)))
+DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 PANELS = ("dataset", "embedding_dim")
 
 
 class Curve(NamedTuple):
     label: str
+    header: str
     far: Float[np.ndarray, "f"]
     tar: Float[np.ndarray, "seeds f"]  # NaN where a run has too few pairs
 
 
-def picture(record: Record) -> Figure | None:
+def picture(result: Result) -> Figure | None:
     """One run's curve; None when it has none."""
-    return figure([Configuration({"header": record.header}, [record])])
+    return figure([Configuration({"header": result.settings.header}, [result])])
 
 
 def figure(found: Sequence[Configuration]) -> Figure | None:
@@ -39,7 +40,7 @@ def figure(found: Sequence[Configuration]) -> Figure | None:
     panels: dict[tuple[Any, ...], list[Configuration]] = defaultdict(list)
     for one in found:
         if _curves(one.finished):
-            panels[tuple(getattr(one.finished[0], key) for key in PANELS)].append(one)
+            panels[tuple(getattr(one.finished[0].settings, key) for key in PANELS)].append(one)
     if not panels:
         return None
     height = PANEL * len(panels) + 0.3
@@ -51,35 +52,25 @@ def figure(found: Sequence[Configuration]) -> Figure | None:
         ax = figure.add_axes((0.07, bottom, width, (PANEL - 0.75) / height))
         _draw(ax, [_curve(*one) for one in zip(members, lines, strict=True)])
         dataset, dim = place
-        seen = len(members[0].records[0].class_names)
+        seen = len(members[0].results[0].settings.class_names)
         several = max(len(one.finished) for one in members) > 1
         over = " · mean ± sd over seeds" if several else ""
-        title = f"{dataset}, {dim}-D: classes not among the {seen} of training{over}"
+        title = f"{plain_text(dataset)}, {dim}-D: classes not among the {seen} of training{over}"
         ax.set_title(title, fontsize=9.5, color=INK)
     return figure
 
 
-def _curves(records: Sequence[Record]) -> list[dict[str, list[Any]]]:
-    roc = (record.extra.get("roc") for record in records)
-    return [curve for curve in roc if isinstance(curve, dict) and _whole(curve)]
-
-
-def _whole(curve: dict[str, Any]) -> bool:
-    """Whether it is two lists of numbers (or null), equally long."""
-    far, tar = curve.get("far"), curve.get("tar")
-    if not (isinstance(far, list) and isinstance(tar, list) and 0 < len(far) == len(tar)):
-        return False
-    return all(value is None or isinstance(value, int | float) for value in (*far, *tar))
+def _curves(results: Sequence[Result]) -> list[OpenSet]:
+    """Of those that have a curve."""
+    known = (result.open_set for result in results)
+    return [one for one in known if one and 0 < len(one.far) == len(one.tar)]
 
 
 def _curve(one: Configuration, label: str) -> Curve:
     curves = _curves(one.finished)
-    same = [curve for curve in curves if curve["far"] == curves[0]["far"]]
-    far, tar = (
-        np.array(same[0]["far"], dtype=float),
-        np.array([c["tar"] for c in same], dtype=float),
-    )
-    return Curve(label, far, tar)
+    same = [curve for curve in curves if curve.far == curves[0].far]
+    far, tar = np.array(same[0].far), np.array([curve.tar for curve in same], dtype=float)
+    return Curve(plain_text(label), one.settings["header"], far, tar)
 
 
 def _names(found: Sequence[Configuration]) -> list[str]:
@@ -95,9 +86,11 @@ def _draw(ax: Axes, curves: list[Curve]) -> None:
     at = known[np.argmax(far[known] >= READ_AT * (1 - 1e-9))]
     order = sorted(range(len(curves)), key=lambda i: -means[i][at])
     shown = order[:MOST_LINES]
-    for place, index in enumerate(sorted(shown)):
+    drawn: Counter[str] = Counter()  # lines of a head, which have its colour and different dashes
+    for index in sorted(shown):
         curve, mean = curves[index], means[index]
-        colour, style = COLOURS[place % len(COLOURS)], STYLES[place // len(COLOURS) % 2]
+        colour, style = header_colour(curve.header), DASHES[drawn[curve.header] % len(DASHES)]
+        drawn[curve.header] += 1
         sd = np.std(curve.tar, axis=0, ddof=1) if len(curve.tar) > 1 else None
         value = f"{100 * mean[at]:.1f}" + ("" if sd is None else f" ± {100 * sd[at]:.1f}")
         label = f"{value}  {curve.label}"

@@ -1,8 +1,9 @@
-"""The colours and marks that all pictures share, and the legend that explains them."""
+"""The colours that all figures and pages share, and the legends that explain the pictures."""
 
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -11,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 
-from arcmargin.record import Record
+from arcmargin.metrics.table import PREDICTED
+from arcmargin.record import Result
 
 INK, FAINT, GAP, OVERLAP = "#222222", "#b8b8b8", "#efeee8", "#d7301f"
 OWN, WRONG = "#0072B2", "#D55E00"
@@ -24,50 +26,82 @@ COLOURS = (
 )  # fmt: skip
 
 
+# One colour a head, in every figure and page; the order of heads too. All are read on white and on
+# black paper; the first five are apart for colour-blind readers.
+HEADER_COLOURS = {
+    "linear": "#7d8590",
+    "normface": "#8a6a35",
+    "arcface": "#1f83d6",
+    "cosface": "#dc6014",
+    "sphereface": "#1c9a6c",
+    "combined": "#b250b2",
+    "subcenter_arcface": "#009dc4",
+    "curricularface": "#3e51fa",
+    "mv_softmax": "#70a100",
+    "adaface": "#fa007d",
+    "magface": "#b28f00",
+    "adacos": "#a14863",
+    "elastic_arcface": "#6c60d6",
+    "elastic_cosface": "#e86868",
+    "sphereface_original": "#a636d6",
+    "sphereface_r": "#7f68a1",
+    "sphereface2": "#9600fa",
+    "uniface": "#fa0032",
+    "per_class": "#fa00fa",
+}
+
+
+def header_colour(header: str) -> str:
+    """A head that is not in the table, such as a user's own, has one of its colours, always the
+    same."""
+    known = list(HEADER_COLOURS.values())[5:]
+    return HEADER_COLOURS.get(header, known[zlib.crc32(header.encode()) % len(known)])
+
+
 def class_colours(count: int) -> list[str]:
     """One colour a class, always in the same order; past ten a lighter and then a darker round."""
     rounds = ((0.0, 0.0), (0.45, 1.0), (0.4, 0.0))  # how much of which grey is mixed in
-    colours = []
-    for index in range(count):
-        share, grey = rounds[index // len(COLOURS) % len(rounds)]
-        red, green, blue = (
-            np.array(to_rgb(COLOURS[index % len(COLOURS)])) * (1 - share) + grey * share
-        )
-        colours.append(to_hex((red, green, blue)))
-    return colours
+    distinct = []
+    for share, grey in rounds:
+        for colour in COLOURS:
+            red, green, blue = (part * (1 - share) + grey * share for part in to_rgb(colour))
+            distinct.append(to_hex((red, green, blue)))
+    return [distinct[index % len(distinct)] for index in range(count)]
 
 
-def labelled(names: list[str], inches: float) -> bool:
+def names_fit(names: Sequence[str], inches: float) -> bool:
     """Whether class names fit into a picture this wide; if not, the legend names the colours."""
     return len(names) <= MOST_LABELS and (inches > 3.5 or max(map(len, names), default=0) <= 3)
 
 
-def marks(records: list[Record], inches: float) -> dict[str, Artist]:
-    """What the legend of these pictures has to explain."""
-    records = [record for record in records if record.finished]
-    dims = {record.embedding_dim for record in records}
+def legend_entries(results: Sequence[Result], inches: float) -> dict[str, Artist]:
+    """What the legend of these runs' pictures has to explain."""
+    results = [result for result in results if result.finished]
+    dims = {result.settings.embedding_dim for result in results}
     found: dict[str, Artist] = {}
     if 2 in dims:
         found["density of a class (square root)"] = Patch(fc="#8a8a8a")
         found["its 5-95 % arc, ray at its centre"] = Patch(fc="#8a8a8a", alpha=0.45)
         found["header's class direction"] = Line2D([], [], color=INK, lw=0, marker="|", ms=7)
         found["gap between the arcs"] = Patch(fc=GAP, ec=FAINT, lw=0.5)
-        if any((record.metrics.get("gap_min_deg") or 0) < 0 for record in records):
+        if any((result.metrics.get("gap_min_deg") or 0) < 0 for result in results):
             found["overlap of the arcs"] = Patch(fc="none", ec=OVERLAP, hatch="/////", lw=0)
-        if any(record.metrics.get("gap_predicted_deg") is not None for record in records):
+        if any(result.metrics.get(PREDICTED) is not None for result in results):
             found["predicted gap"] = Line2D([], [], color=INK, marker="|", ms=5, lw=1)
     if 3 in dims:
         found["ray: centre of a class"] = Line2D([], [], color="#8a8a8a", lw=1.5)
         found["near side"] = Line2D([], [], color="#666666", lw=0, marker="o", ms=4)
         found["far side"] = Line2D([], [], color="#cccccc", lw=0, marker="o", ms=3)
-    names = max((record.class_names for record in records), key=len, default=[])
-    if len(names) <= MOST_LABELS and not labelled(names, inches):
-        colours = class_colours(len(names))
-        found |= {name: Patch(fc=fc) for name, fc in zip(names, colours, strict=True)}
+    names = max((result.settings.class_names for result in results), key=len, default=[])
+    if len(names) <= MOST_LABELS and not names_fit(names, inches):
+        shown = map(plain_text, names)
+        found |= {
+            name: Patch(fc=fc) for name, fc in zip(shown, class_colours(len(names)), strict=True)
+        }
     return found
 
 
-def angle_marks() -> dict[str, Artist]:
+def angle_legend_entries() -> dict[str, Artist]:
     return {
         "θy: angle to the own class direction": Patch(fc=OWN, alpha=0.6),
         "angle to the nearest wrong one": Patch(fc=WRONG, alpha=0.6),
@@ -75,6 +109,12 @@ def angle_marks() -> dict[str, Artist]:
             [], [], color=INK, lw=0.8, marker="|", ms=5
         ),
     }
+
+
+def plain_text(words: str) -> str:
+    """Names for a picture: matplotlib would read what stands between two dollars as mathematics."""
+    printable = "".join(char if char.isprintable() else " " for char in words)
+    return printable.replace("$", r"\$")
 
 
 def legend_inches(found: dict[str, Artist], columns: int) -> float:
@@ -90,9 +130,9 @@ def legend(
     if box is not None:
         place = {"loc": "center", "bbox_to_anchor": box, "ncols": 1 if len(found) < 20 else 2}
     brackets = {
-        mark: HandlerLine2D(numpoints=2)
-        for mark in found.values()
-        if isinstance(mark, Line2D) and mark.get_linewidth() > 0
+        entry: HandlerLine2D(numpoints=2)
+        for entry in found.values()
+        if isinstance(entry, Line2D) and entry.get_linewidth() > 0
     }
     style: dict[str, Any] = {"fontsize": 8, "frameon": False, "handlelength": 1.6}
     figure.legend(list(found.values()), list(found), handler_map=brackets, **style, **place)

@@ -1,4 +1,4 @@
-"""Records as tables: one row a run, one row a configuration (mean and spread over its seeds)."""
+"""Results as tables: one row a run, one row a configuration (mean and spread over its seeds)."""
 
 import csv
 import io
@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from arcmargin.metrics.table import metric_names, number
-from arcmargin.record import Record, write_whole
-from arcmargin.report.configurations import SETTINGS, Configuration, setting, varying_overrides
+from arcmargin.record import Result
+from arcmargin.report.configurations import SETTINGS, Configuration, further_settings, setting
 from arcmargin.report.statistics import Difference, interval
 
 DIFFERENCE = ["metric", "compared", "first", "second", "seeds", "difference", "difference_ci95"]
 DIFFERENCE += ["p", "p_holm", "larger_than_noise"]
 
 
-def run_rows(records: Iterable[Record], root: Path) -> list[dict[str, Any]]:
+def run_rows(results: Iterable[Result], root: Path) -> list[dict[str, Any]]:
     """One row a run; the error's last line, the folder relative to `root`."""
-    records = list(records)
-    names = metric_names(records)
-    keys = [*SETTINGS, *varying_overrides(records), "seed"]
-    if len({record.sweep for record in records}) > 1:
+    results = list(results)
+    names = metric_names(result.metrics for result in results)
+    keys = [*SETTINGS, *further_settings(results), "seed"]
+    if len({result.sweep for result in results}) > 1:
         keys.insert(0, "sweep")
     rows = []
-    for record in records:
-        row: dict[str, Any] = {"name": record.name, "status": record.status}
-        row |= {key: setting(record, key) for key in keys}
-        row |= {name: record.metrics.get(name) for name in names}
-        row["total_s"] = record.durations.get("total_s")
-        row["error"] = last_line(record.error)
-        row["folder"] = _relative(record.folder, root)
+    for result in results:
+        row: dict[str, Any] = {"name": result.settings.name, "status": result.status}
+        row |= {key: setting(result, key) for key in keys}
+        row |= {name: result.metrics.get(name) for name in names}
+        row["total_s"] = result.durations.get("total_s")
+        row["error"] = last_line(result.error)
+        row["folder"] = _relative(result.folder, root)
         rows.append(row)
     return rows
 
@@ -37,14 +37,14 @@ def run_rows(records: Iterable[Record], root: Path) -> list[dict[str, Any]]:
 def summary_rows(found: Sequence[Configuration]) -> list[dict[str, Any]]:
     """One row a configuration: settings, runs, failed, and for each metric its mean, the standard
     deviation over the runs (_sd) and half the 95 % interval of the mean (_ci95, Student's t)."""
-    names = metric_names(record for one in found for record in one.finished)
+    names = metric_names(result.metrics for one in found for result in one.finished)
     rows = []
     for one in found:
         row: dict[str, Any] = dict(one.settings)
         row["runs"] = len(one.finished)
-        row["failed"] = len(one.records) - len(one.finished)
+        row["failed"] = len(one.results) - len(one.finished)
         for name in names:
-            values = [number(record.metrics.get(name)) for record in one.finished]
+            values = [result.metrics.get(name) for result in one.finished]
             spread = interval([value for value in values if value is not None])
             mean, sd, half = spread or (None, None, None)
             row |= {name: mean, f"{name}_sd": sd, f"{name}_ci95": half}
@@ -76,24 +76,34 @@ def difference_rows(
     ]
 
 
-def write_csv(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str] = ()) -> Path:
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     """`columns`, and every further one that any row has; None is an empty cell."""
     columns = list(dict.fromkeys([*columns, *(column for row in rows for column in row)]))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(text.getvalue(), path)
+    writer = csv.writer(text, lineterminator="\n")
+    lines: list[list[Any]] = [columns, *([row.get(column) for column in columns] for row in rows)]
+    writer.writerows([_no_formula(value) for value in line] for line in lines)
+    return text.getvalue()
 
 
-def write_text(text: str, path: Path) -> Path:
-    return write_whole(path, lambda file: file.write(text.encode()))
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _no_formula(value: Any) -> Any:
+    """A spreadsheet would compute text that begins so: it gets an apostrophe (OWASP, CSV injection)."""
+    is_text = isinstance(value, str) and number(value) is None
+    return f"'{value}" if is_text and value.startswith(FORMULA) else value
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """summary.csv as rows for paper.markdown."""
+    """summary.csv as rows for text_tables.markdown."""
     with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    return [{key: _as_it_was(value) for key, value in row.items()} for row in rows]
+
+
+def _as_it_was(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def last_line(error: str | None) -> str:

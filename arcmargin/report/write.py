@@ -1,4 +1,4 @@
-"""Records -> index.html, comparison grid and tables: python scripts/report.py outputs/<folder>"""
+"""Results -> index.html, comparison grid and tables: python scripts/report.py outputs/<folder>"""
 
 import argparse
 import contextlib
@@ -8,32 +8,33 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib.figure import Figure
+
 from arcmargin.errors import UserError
-from arcmargin.metrics.table import metric_names, number
-from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_records
+from arcmargin.metrics.table import metric_names
+from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_results
 from arcmargin.report import heatmap, interactive, page, roc
 from arcmargin.report.configurations import (
     SETTINGS,
     Configuration,
     configurations,
+    further_settings,
     name_sweeps,
-    varying_overrides,
 )
-from arcmargin.report.figures import save_pages
 from arcmargin.report.grid import grid
 from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
-from arcmargin.report.paper import latex, markdown, noise_markdown
-from arcmargin.report.statistics import Difference, against_baseline, pairwise
+from arcmargin.report.output import Content, write_files
+from arcmargin.report.statistics import against_baseline, pairwise
 from arcmargin.report.tables import (
     DIFFERENCE,
+    csv_text,
     difference_rows,
     last_line,
     run_rows,
     summary_rows,
-    write_csv,
-    write_text,
 )
+from arcmargin.report.text_tables import latex, markdown, noise_markdown
 
 FORMATS = ("png", "pdf", "svg")
 MOST_COMPARED = 28  # runs in compare.html: those that turn, and pictures of as many others
@@ -55,102 +56,86 @@ def write_report(
     pages: Sequence[str] | None = None,
 ) -> Report:
     """Everything about the runs in `folders`, written into `out` (default: report/ in the first).
-    Raises UserError when there is nothing to report on, or for an unknown key."""
-    found = find_records(*folders)
-    if not found.records:
+    Raises UserError when there is nothing to report on, for an unknown key, and where a file that
+    no report wrote has the name of one of the report's."""
+    found = find_results(*folders)
+    if not found.results:
         raise UserError(_nothing(folders, found))
-    name_sweeps(found.records)
-    for record in found.records:
-        # What is no number, perhaps a later version's, is no point of a plot.
-        record.metrics = {name: number(value) for name, value in record.metrics.items()}
+    name_sweeps(found.results)
     chosen = [*(rows or ()), *(cols or ()), *(pages or ())]
-    _check(chosen, [*SETTINGS, "seed", "sweep", *varying_overrides(found.records)], "key")
+    _check(chosen, [*SETTINGS, "seed", "sweep", *further_settings(found.results)], "key")
     _check(formats, FORMATS, "format")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
-    grouped = configurations(found.records)
+    grouped = configurations(found.results)
     summary = summary_rows(grouped)
-    names = metric_names(found.records)
-    differences = {
-        "against the baseline": against_baseline(grouped, names),
-        "every pair": pairwise(grouped, names),
+    names = metric_names(result.metrics for result in found.results)
+    to_baseline, every_pair = against_baseline(grouped, names), pairwise(grouped, names)
+    differences = {"against the baseline": to_baseline, "every pair": every_pair}
+    contents: dict[str, Content] = {
+        "runs.csv": csv_text(run_rows(found.results, Path(folders[0]))),
+        "summary.csv": csv_text(summary),
+        "differences.csv": csv_text(difference_rows(differences, labels(grouped)), DIFFERENCE),
+        "summary.md": markdown(summary),
+        "summary.tex": latex(summary, every_pair),
     }
-    text = markdown(summary)
-    files = [
-        write_csv(run_rows(found.records, Path(folders[0])), out / "runs.csv"),
-        write_csv(summary, out / "summary.csv"),
-        write_csv(
-            difference_rows(differences, labels(grouped)), out / "differences.csv", DIFFERENCE
-        ),
-        write_text(text, out / "summary.md"),
-        *_noise(differences["against the baseline"], labels(grouped), out),
-        write_text(latex(summary, differences["every pair"]), out / "summary.tex"),
-    ]
-    shown = configurations(found.records, extra=chosen)
-    files += _pictures(shown, axes(shown, rows, cols, pages), formats, out)
-    files += _open_set(grouped, formats, out)
-    files += _side_by_side(shown, out)
-    repeats = len(found.records) - sum(len(one.records) for one in grouped)
-    contents = page.Contents(
-        found, grouped, summary, differences, constants(shown), repeats, files, out
+    if to_baseline:
+        contents["differences.md"] = noise_markdown(to_baseline, labels(grouped))
+    shown = configurations(found.results, extra=chosen)
+    pictures = {
+        **_grids(shown, axes(shown, rows, cols, pages)),
+        "roc": [curves] if (curves := roc.figure(grouped)) else [],
+        "heatmap": heatmap.figures(grouped),
+    }
+    contents |= _named_pages(pictures, formats)
+    if (side_by_side := _side_by_side(shown, out)) is not None:
+        contents["compare.html"] = side_by_side
+    repeats = len(found.results) - sum(len(one.results) for one in grouped)
+    index = page.index_page(
+        page.Contents(
+            found, grouped, summary, differences, constants(shown), repeats, list(contents), out
+        )
     )
-    files.insert(0, write_text(page.index_page(contents), out / "index.html"))
-    return Report(files, found, repeats, text)
+    files = write_files({"index.html": index, **contents}, out)
+    return Report(files, found, repeats, markdown(summary))
 
 
-def _noise(differences: Sequence[Difference], names: Sequence[str], out: Path) -> list[Path]:
-    path = out / "differences.md"
-    path.unlink(missing_ok=True)  # a report before this one may have had something to compare
-    return [write_text(noise_markdown(differences, names), path)] if differences else []
-
-
-def _pictures(
-    shown: Sequence[Configuration], spanned: Axes, formats: Sequence[str], out: Path
-) -> list[Path]:
-    """grid.png and angles.png, their further pages, and the same in the other formats."""
+def _grids(shown: Sequence[Configuration], spanned: Axes) -> dict[str, list[Figure]]:
+    """The pages of the grid of embeddings, and of that of angles."""
     pages, left_out = place(shown, spanned)
-    several = max(len(one.records) for one in shown) > 1
-    files = []
-    for name, seeds in (
-        ("grid", "mean ± sd over seeds, picture: the first"),
-        ("angles", "first seed"),
-    ):
-        # a report before this one may have had more pages
-        for stale in out.glob(f"{name}_[0-9]*.*"):
-            stale.unlink()
-        figures = []
+    several = max(len(one.results) for one in shown) > 1
+    kinds = {"grid": "mean ± sd over seeds, picture: the first", "angles": "first seed"}
+    figures: dict[str, list[Figure]] = {name: [] for name in kinds}
+    for name, seeds in kinds.items():
         for page_number, one in enumerate(pages, 1):
             titles = [one.title] * bool(one.title) + constants(shown) + [seeds] * several
             if len(pages) > 1 or left_out:
                 titles.append(
                     f"page {page_number} of {len(pages)}" + f" ({left_out})" * bool(left_out)
                 )
-            title = " · ".join(titles)
-            angles = name == "angles"
-            figures.append(
+            title, angles = " · ".join(titles), name == "angles"
+            figures[name].append(
                 grid(one.cells, one.row_titles, one.col_titles, title=title, angles=angles)
             )
-        for suffix in formats:
-            files += save_pages(figures, out / f"{name}.{suffix}")
-    return files
+    return figures
 
 
-def _open_set(found: Sequence[Configuration], formats: Sequence[str], out: Path) -> list[Path]:
-    """roc.png where there are unseen classes; heatmap.png where s and a margin vary."""
-    curves = roc.figure(found)
-    pictures = {"roc": [curves] if curves else [], "heatmap": heatmap.figures(found)}
-    files = []
-    for name, pages in pictures.items():
-        for stale in out.glob(f"{name}*.*"):
-            stale.unlink()
+def _named_pages(pictures: dict[str, list[Figure]], formats: Sequence[str]) -> dict[str, Content]:
+    """grid.pdf with all of its pages; grid.png, grid_2.png ..."""
+    contents: dict[str, Content] = {}
+    for stem, pages in pictures.items():
         for suffix in formats if pages else ():
-            files += save_pages(pages, out / f"{name}.{suffix}")
-    return files
+            if suffix == "pdf":
+                contents[f"{stem}.pdf"] = pages
+                continue
+            for number, figure in enumerate(pages, 1):
+                contents[f"{stem}{f'_{number}' if number > 1 else ''}.{suffix}"] = figure
+    return contents
 
 
-def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
+def _side_by_side(shown: Sequence[Configuration], out: Path) -> str | None:
     """compare.html: each configuration's first seed, turning together, where there is such a view."""
     firsts = [one.finished[0] for one in shown if one.finished]
-    turning = [first for first in firsts if first.embedding_dim in interactive.NOTES]
+    turning = [first for first in firsts if first.settings.embedding_dim in interactive.NOTES]
     runs: list[interactive.Run] = []
     for first in turning[:MOST_COMPARED]:
         if first.folder is None:
@@ -161,15 +146,15 @@ def _side_by_side(shown: Sequence[Configuration], out: Path) -> list[Path]:
         with contextlib.suppress(Damaged):  # the grid's cell says what is wrong
             data, moments = Embeddings.load(first.folder), Snapshots.load(first.folder)
             runs.append(interactive.Run(first, data, moments, picture, page))
-    alike = {(run.record.embedding_dim, tuple(run.record.class_names)) for run in runs}
-    path = out / "compare.html"
-    path.unlink(missing_ok=True)  # of a report before this one
+    alike = {
+        (run.result.settings.embedding_dim, tuple(run.result.settings.class_names)) for run in runs
+    }
     if len(runs) < 2 or len(alike) > 1:
-        return []
+        return None
     title = "Headers side by side"
     if len(turning) > MOST_COMPARED:
         title += f": the first {MOST_COMPARED} of {len(turning)} configurations"
-    return [interactive.write_page(path, interactive.comparison_page(runs, title))]
+    return interactive.comparison_page(runs, title)
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
@@ -213,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    _say(report)
+    _tell(report)
     return 0
 
 
@@ -221,7 +206,7 @@ def _keys(text: str) -> list[str]:
     return [] if text == "none" else [key for key in text.split(",") if key]
 
 
-def _say(report: Report) -> None:
+def _tell(report: Report) -> None:
     found = report.found
     for sentence in found.damaged:
         print(f"skipped: {sentence}", file=sys.stderr)
@@ -229,15 +214,15 @@ def _say(report: Report) -> None:
         print(
             f"skipped: {folder} has no record.json (interrupted, or still running)", file=sys.stderr
         )
-    for record in found.records:
-        if not record.finished:
-            print(f"failed: {record.folder}: {last_line(record.error)}", file=sys.stderr)
+    for result in found.results:
+        if not result.finished:
+            print(f"failed: {result.folder}: {last_line(result.error)}", file=sys.stderr)
     if report.repeats:
         print(
             f"{report.repeats} repeated run(s), same settings and seed: the last counts",
             file=sys.stderr,
         )
-    print(f"{report.markdown}\n{len(found.records)} run(s):")
+    print(f"{report.markdown}\n{len(found.results)} run(s):")
     for path in report.files:
         print(f"  {path}")
 

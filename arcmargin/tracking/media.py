@@ -14,7 +14,7 @@ from PIL import Image
 
 from arcmargin.record import Embeddings, Result, Snapshots
 from arcmargin.report import drawing, figures, roc
-from arcmargin.report.style import angle_marks, class_colours
+from arcmargin.report.style import angle_legend_entries, class_colours
 
 MOST_POINTS = 3000  # of the plot to turn
 MOST_CLASSES = 200  # of a confusion matrix: its table has as many rows as it has cells
@@ -47,7 +47,7 @@ def pictures(result: Result) -> dict[str, Any]:
     if result.folder and (drawn := result.folder / "embedding.png").exists():
         shown["test/embedding"] = wandb.Image(str(drawn))
     data = result.arrays.embeddings if result.arrays else None
-    if data is not None and len(drawing.directed(data)[1]):
+    if data is not None and len(drawing.with_direction(data)[1]):
         shown["test/angles"] = angle_histograms(data)
         if result.settings.embedding_dim in (2, 3):
             shown["test/plot"] = embedding_plot(data, result.settings.class_names)
@@ -92,8 +92,8 @@ def angle_histograms(data: Embeddings) -> wandb.Image:
     axes.set_title(f"margin: median {median:.1f}°, 5 % of samples below {low:.1f}°", fontsize=9)
     axes.set_ylabel("% per degree", fontsize=8)
     figure.legend(
-        handles=list(angle_marks().values()),
-        labels=list(angle_marks()),
+        handles=list(angle_legend_entries().values()),
+        labels=list(angle_legend_entries()),
         loc="outside lower center",
         fontsize=8,
         ncols=2,
@@ -104,7 +104,7 @@ def angle_histograms(data: Embeddings) -> wandb.Image:
 
 def embedding_plot(data: Embeddings, names: Sequence[str]) -> go.Figure:
     """The circle or the sphere as Plotly: to turn, zoom, and hide classes in."""
-    unit, labels = drawing.directed(data)
+    unit, labels = drawing.with_direction(data)
     if len(unit) > MOST_POINTS:
         rows = np.random.default_rng(0).choice(len(unit), MOST_POINTS, replace=False)
         unit, labels = unit[rows], labels[rows]

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from matplotlib.text import Text
 from PIL import Image
+from synthetic_records import make_result
 
 from arcmargin.errors import UserError
 from arcmargin.metrics import geometry
-from arcmargin.record import Embeddings, Record
+from arcmargin.record import Embeddings, Result
 from arcmargin.report import drawing, figures
 from arcmargin.report.grid import Cell, grid
 from arcmargin.report.style import COLOURS, class_colours
@@ -42,27 +43,23 @@ def embeddings(dim: int = 2, classes: int = 10, size: int = 400, seed: int = 0) 
 
 def finished_run(
     folder: Path | None = None, data: Embeddings | None = None, **changes: Any
-) -> Record:
+) -> Result:
     data = data or embeddings()
     metrics: dict[str, float | None] = {"accuracy": 0.9871, "gap_predicted_deg": 18.0}
     if data.embeddings.any():
         metrics |= geometry.measure(data.embeddings, data.labels)
     given: dict[str, Any] = {
-        "header": "arcface",
-        "name": "arcface m2=0.314",
         "dataset": "mnist",
         "embedding_dim": data.embeddings.shape[1],
-        "s": 30.0,
         "m2": 0.314,
-        "seed": 0,
         "class_names": [str(c) for c in range(len(data.centres))],
         "metrics": metrics,
     }
-    record = Record(**given | changes)
+    result = make_result(**given | changes)
     if folder is not None:
         data.save(folder)
-        record.write(folder)
-    return record
+        result.write(folder)
+    return result
 
 
 def written(figure: Figure) -> list[Text]:
@@ -99,8 +96,7 @@ def assert_nothing_sticks_out(figure: Figure) -> None:
     ids=["circle", "long names", "40 classes", "sphere", "16-D", "1-D"],
 )
 def test_a_panel_states_its_result_and_fits(data: Embeddings, names: list[str] | None) -> None:
-    record = finished_run(data=data)
-    record.class_names = names or record.class_names
+    record = finished_run(data=data, **({"class_names": names} if names else {}))
     figure = figures.panel(record, data)
     said = texts(figure)
     assert "arcface m2=0.314" in said
@@ -291,13 +287,7 @@ def test_long_titles_of_rows_and_columns_do_not_overlap(tmp_path: Path, angles: 
 
 def test_empty_cells_say_why(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "ok")
-    failed = Record(
-        header="x",
-        dataset="mnist",
-        embedding_dim=2,
-        status="failed",
-        error="Traceback\nRuntimeError: the loss became NaN",
-    )
+    failed = make_result(status="failed", error="Traceback\nRuntimeError: the loss became NaN")
     gone = finished_run(tmp_path / "gone")
     (tmp_path / "gone" / "embeddings.npz").unlink()
     nothing = Embeddings(np.zeros((5, 2)), np.zeros(5, int), np.eye(2))
@@ -341,12 +331,10 @@ def test_save_by_suffix(tmp_path: Path, suffix: str) -> None:
         assert Image.open(path).width > 900
 
 
-def test_pages_are_one_pdf_and_numbered_pictures(tmp_path: Path) -> None:
+def test_pages_are_one_pdf(tmp_path: Path) -> None:
     pages = [Figure(figsize=(1, 1)) for _ in range(3)]
-    (pdf,) = figures.save_pages(pages, tmp_path / "grid.pdf")
+    pdf = figures.save_pdf(pages, tmp_path / "grid.pdf")
     assert len(re.findall(rb"/Type /Page\b", pdf.read_bytes())) == 3
-    names = [path.name for path in figures.save_pages(pages, tmp_path / "grid.png")]
-    assert names == ["grid.png", "grid_2.png", "grid_3.png"]
 
 
 def test_save_says_why_it_cannot(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from synthetic_records import write_sweep
+from synthetic_records import make_result, write_sweep
 
 from arcmargin.metrics.table import PREDICTED
-from arcmargin.record import Record
-from arcmargin.report.against import contexts
+from arcmargin.record import Result
 from arcmargin.report.configurations import configurations
+from arcmargin.report.margin_axes import contexts
 from arcmargin.report.page import MOST_MOMENTS, STEPS, sparkline
 from arcmargin.report.tables import read_csv
 from arcmargin.report.write import write_report
@@ -38,7 +38,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for record in records[:4]:
         assert record.folder
-        (record.folder / "embedding.html").write_text(f"<title>{record.name}</title>view")
+        (record.folder / "embedding.html").write_text(f"<title>{record.settings.name}</title>view")
         pixels = b"\x89PNG\r\n\x1a\n"
         (record.folder / "embedding.png").write_bytes(pixels)
     assert records[-1].folder
@@ -61,10 +61,10 @@ def test_the_page_holds_what_the_records_say(sweep: Path) -> None:
     assert len(data["runs"]) == 33 and len(data["configurations"]) == 11
     names = [metric["name"] for metric in data["metrics"]]
     for run in data["runs"]:
-        record = Record.read(sweep / Path(run["folder"]))
+        record = Result.read(sweep / Path(run["folder"]))
         assert run["metrics"] == [record.metrics.get(name) for name in names]
         one = data["configurations"][run["of"]]
-        assert one["header"] == record.header
+        assert one["header"] == record.settings.header
     accuracy = names.index("accuracy")
     for index, one in enumerate(data["configurations"]):
         values = [
@@ -109,16 +109,10 @@ def test_sparklines() -> None:
     assert flat is not None and flat["heights"] == [0, 0]
 
 
-def run(header: str, **changes: Any) -> Record:
-    scale = None if header == "linear" else 30.0
-    given: dict[str, Any] = {"dataset": "digits", "embedding_dim": 2, "s": scale, "seed": 0}
-    return Record(header=header, **given | changes)
-
-
 def test_lines_are_heads_and_points_their_margins() -> None:
-    records = [run("linear"), run("normface")]
-    records += [run("arcface", m2=m2, s=s) for m2 in (0.5, 0.2) for s in (30.0, 64.0)]
-    records += [run("cosface", m3=0.35)]
+    records = [make_result("linear"), make_result("normface")]
+    records += [make_result("arcface", m2=m2, s=s) for m2 in (0.5, 0.2) for s in (30.0, 64.0)]
+    records += [make_result("cosface", m3=0.35)]
     found = configurations(records)
     (one,) = contexts(found)
     assert [found[i].settings["header"] for i in one["baselines"]] == ["linear", "normface"]
@@ -132,13 +126,15 @@ def test_lines_are_heads_and_points_their_margins() -> None:
 
 
 def test_matched_margins_lie_at_their_predicted_gap() -> None:
-    records = [run("normface", metrics={PREDICTED: 0.0, "accuracy": 0.9})]
+    records = [make_result("normface", metrics={PREDICTED: 0.0, "accuracy": 0.9})]
     for gap in (10, 20):
-        asked = [f"gap_deg={gap}"]
         for header, own in (("arcface", {"m2": gap / 57}), ("cosface", {"m3": gap / 200})):
             metrics = {PREDICTED: gap + 0.1, "accuracy": 0.9}
-            records.append(run(header, overrides=asked, metrics=metrics, **own))
-    records += [run("arcface", dataset="mnist", m2=0.1), run("linear", dataset="mnist")]
+            records.append(make_result(header, gap_deg=float(gap), metrics=metrics, **own))
+    records += [
+        make_result("arcface", dataset="mnist", m2=0.1),
+        make_result("linear", dataset="mnist"),
+    ]
     digits, mnist = contexts(configurations(records))
     assert [axis["key"] for axis in digits["axes"]] == [PREDICTED, "m2", "m3"]
     assert [line["at"] for line in digits["axes"][0]["lines"]] == [[10.1, 20.1], [10.1, 20.1]]
@@ -304,15 +300,15 @@ def test_differences_are_those_of_the_csv(reader: Reader, sweep: Path) -> None:
         cells = table.first.locator("> *").all_text_contents()
         assert (cells[0].strip(), cells[1].strip()) == (wanted[0]["first"], wanted[0]["second"])
         assert f"{100 * float(wanted[0]['difference']):.2f}".replace("-", "−") in cells[3]
-    reader.tab.locator("#compared-metric").select_option(label="gap mean")
+    reader.tab.locator("#compared-metric").select_option(label="mean gap")
     assert "compar" in reader.tab.locator("#differences .body p").first.text_content()
 
 
 def test_metrics_can_be_chosen(reader: Reader) -> None:
-    head = reader.tab.locator("#runs thead th", has_text="intra angle °")
+    head = reader.tab.locator("#runs thead th", has_text="mean to centre °")
     assert not head.is_visible()
     reader.tab.locator("details.columns summary").click()
-    reader.tab.get_by_label("intra angle", exact=True).check()
+    reader.tab.get_by_label("mean to centre", exact=True).check()
     assert head.is_visible()
 
 
@@ -362,8 +358,8 @@ def test_a_thousand_runs_are_all_there(thousand: Path) -> None:
 def test_a_thousand_runs_sort_and_filter(browser: Any, thousand: Path) -> None:
     reader = Reader(browser, thousand)
     assert reader.tab.locator("#runs output").text_content() == "1,000 runs"
-    reader.tab.locator("#runs thead th", has_text="gap mean").locator("button").click()
-    numbers = [float(text.replace("−", "-")) for text in reader.column("gap mean °")]
+    reader.tab.locator("#runs thead th", has_text="mean gap").locator("button").click()
+    numbers = [float(text.replace("−", "-")) for text in reader.column("mean gap °")]
     assert len(numbers) == 1000 and numbers == sorted(numbers)
     reader.tab.fill("#search", "sphereface seed=4")
     assert reader.tab.locator("#runs output").text_content() == "66 of 1,000 runs"
@@ -373,7 +369,7 @@ def test_a_thousand_runs_sort_and_filter(browser: Any, thousand: Path) -> None:
 
 
 def test_one_run_alone(browser: Any, tmp_path: Path) -> None:
-    run("arcface", m2=0.5, metrics={"accuracy": 0.9}).write(tmp_path / "a")
+    make_result("arcface", m2=0.5, metrics={"accuracy": 0.9}).write(tmp_path / "a")
     write_report([tmp_path / "a"], formats=["png"])
     reader = Reader(browser, tmp_path / "a" / "report")
     assert "Nothing to compare" in reader.tab.locator("#differences").text_content()

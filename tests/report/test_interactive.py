@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_records import make_result
 
 from arcmargin.errors import UserError
 from arcmargin.metrics import geometry
-from arcmargin.record import Embeddings, Record, Snapshots
+from arcmargin.record import Embeddings, Snapshots
 from arcmargin.report import interactive
 from arcmargin.report.interactive import Run
 
@@ -30,8 +31,8 @@ def make_run(
     moments: int = 4,
     sample: int | None = None,
     side: int = 0,
-    name: str = "arcface m2=0.3",
     class_names: list[str] | None = None,
+    **given: Any,
 ) -> Run:
     """Noise around even directions, which the noise shrinks towards from epoch to epoch."""
     rng = np.random.default_rng(seed)
@@ -47,21 +48,19 @@ def make_run(
     rows = np.sort(rng.permutation(n)[: sample or n])
     spread = np.linspace(0.8, 0.1, moments)[:, None, None]
     moving = 3 * (centres[labels[rows]] + spread * noise[rows])
+    measured = [geometry.measure(moment, labels[rows]) for moment in moving]
     thumbnails = rng.integers(0, 256, (len(rows), side, side)) if side else None
-    record = Record(
-        header="arcface",
-        name=name,
-        dataset="digits",
+    result = make_result(
         embedding_dim=dim,
         epochs=2 * moments - 2,
-        s=30.0,
         m2=0.3,
         num_classes=classes,
         class_names=class_names or [f"c{i}" for i in range(classes)],
         metrics={"accuracy": 0.987, "gap_mean_deg": 21.0, "gap_predicted_deg": 17.2},
+        **given,
     )
     return Run(
-        record,
+        result,
         Embeddings(
             (3 * (centres[labels] + 0.1 * noise)).astype(np.float32),
             labels,
@@ -72,13 +71,16 @@ def make_run(
             moving.astype(np.float32),
             labels[rows],
             np.repeat(centres[None], moments, 0).astype(np.float32),
+            rows,
+            np.array(list(measured[0])),
+            np.array([list(one.values()) for one in measured], float),
             None if thumbnails is None else thumbnails.astype(np.uint8),
         ),
     )
 
 
 def page_of(run: Run) -> str:
-    return interactive.embedding_page(run.record, *run.embeddings, run.snapshots)
+    return interactive.embedding_page(run.result, run.embeddings, run.snapshots)
 
 
 def data_in(page: str) -> dict[str, Any]:
@@ -115,15 +117,15 @@ def test_a_comparison_stays_under_8_mb() -> None:
 def test_packed_directions_are_those_of_the_embeddings() -> None:
     run = make_run(3)
     panel = data_in(page_of(run))["panels"][0]
-    whole = vectors(panel["final"]["points"][0], 3)
+    whole = vectors(panel["final"]["moments"][0]["points"], 3)
     wrong = np.linalg.norm(whole - unit(run.embeddings.embeddings), axis=1)
     assert np.degrees(wrong.max()) < 0.003
-    replay = np.stack([vectors(moment, 3) for moment in panel["replay"]["points"]])
+    replay = np.stack([vectors(moment["points"], 3) for moment in panel["replay"]["moments"]])
     assert np.abs(replay - unit(run.snapshots.embeddings)).max() < 3e-5
 
 
 def test_names_cannot_break_out_of_the_page() -> None:
-    page = page_of(make_run(2, name=EVIL, class_names=[EVIL, "b", "", "d", "e"]))
+    page = page_of(make_run(2, header=EVIL, class_names=[EVIL, "b", "", "d", "e"]))
 
     class Scripts(HTMLParser):
         count = 0
@@ -135,7 +137,7 @@ def test_names_cannot_break_out_of_the_page() -> None:
     parser = Scripts()
     parser.feed(page)
     assert parser.count == 3  # data, plotly, ours
-    assert data_in(page)["title"] == data_in(page)["classes"][0] == EVIL
+    assert data_in(page)["title"].removesuffix(" m2=0.3") == data_in(page)["classes"][0] == EVIL
 
 
 def test_embeddings_without_a_direction_do_not_hurt() -> None:
@@ -143,8 +145,9 @@ def test_embeddings_without_a_direction_do_not_hurt() -> None:
     run.embeddings.embeddings[:3] = 0
     run.embeddings.embeddings[3] = np.nan
     run.snapshots.embeddings[0] = 0
+    run.snapshots.metrics[0] = np.nan
     page = data_in(page_of(run))
-    points = vectors(page["panels"][0]["final"]["points"][0], 2)
+    points = vectors(page["panels"][0]["final"]["moments"][0]["points"], 2)
     assert not points[:4].any() and points[4:].any(axis=1).all()
     assert page["panels"][0]["track"]["epochs"] == [2, 4, 6]  # nothing to measure before
 
@@ -166,17 +169,40 @@ def test_the_sprite_holds_every_thumbnail_and_is_bounded(kind: str) -> None:
         np.testing.assert_array_equal(picture[top : top + height, left : left + width], thumbnail)
 
 
-def test_test_rows_find_their_thumbnails() -> None:
-    run = make_run(3, 900, sample=300)
-    at = interactive._sampled_at(run.embeddings, run.snapshots)
-    for row, found in enumerate(at):
-        if found >= 0:
-            np.testing.assert_allclose(
-                run.snapshots.embeddings[-1, found], run.embeddings.embeddings[row], atol=1e-3
-            )
-    assert (at >= 0).sum() > 290
-    other = run.snapshots._replace(embeddings=run.snapshots.embeddings + 0.5)
-    assert (interactive._sampled_at(run.embeddings, other) == -1).all()
+def test_samples_have_their_thumbnails() -> None:
+    run = make_run(3, 900, sample=300, side=4)
+    images = np.frombuffer(
+        base64.b64decode(data_in(page_of(run))["panels"][0]["final"]["images"]), "<i4"
+    )
+    assert (images >= 0).sum() == 300
+    for row, image in enumerate(images):
+        assert image == (
+            -1 if row not in run.snapshots.rows else list(run.snapshots.rows).index(row)
+        )
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_each_moment_is_measured_on_all_of_its_embeddings(dim: int) -> None:
+    run = make_run(dim, 21_000, sample=500)
+    panel = data_in(page_of(run))["panels"][0]
+    assert len(base64.b64decode(panel["final"]["labels"])) == 4 * interactive.MOST_POINTS
+    taken = run.snapshots.labels
+    cases = [(panel["final"]["moments"][0], run.embeddings.embeddings, run.embeddings.labels)]
+    replayed = zip(panel["replay"]["moments"], run.snapshots.embeddings, strict=True)
+    cases += [(moment, embeddings, taken) for moment, embeddings in replayed]
+    for moment, embeddings, labels in cases:
+        means = np.array([unit(unit(embeddings[labels == c]).mean(axis=0)) for c in range(5)])
+        np.testing.assert_allclose(vectors(moment["means"], dim), means, atol=5e-5)
+        if dim == 3:
+            for c, radius in enumerate(moment["radius"]):
+                off = np.degrees(np.arccos(unit(embeddings[labels == c]) @ means[c]))
+                assert radius == pytest.approx(np.percentile(off, 90), abs=0.01)
+            continue
+        around = geometry.arcs(embeddings, labels)
+        for name in ("centre", "low", "high", "gap"):
+            wanted = getattr(around, name)[np.argsort(around.classes)]
+            np.testing.assert_allclose(moment[name], wanted, atol=0.006)
+        assert max(base64.b64decode(moment["heights"])) > 240
 
 
 def test_contexts_are_bounded_and_the_rest_are_pictures() -> None:
@@ -377,7 +403,7 @@ def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path
 
 
 def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -> None:
-    runs = [make_run(3, 200, moments=3 + i, seed=i, name=f"run {i}") for i in range(3)]
+    runs = [make_run(3, 200, moments=3 + i, seed=i) for i in range(3)]
     runs.append(make_run(8, 50)._replace(picture="data:,", page="eight.html"))
     reader = Reader(browser, tmp_path, interactive.comparison_page(runs))
     start = reader.camera(2)
@@ -400,12 +426,12 @@ def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -
 
 
 def test_hostile_names_and_no_snapshots(browser: Any, tmp_path: Path) -> None:
-    run = make_run(2, name=EVIL, class_names=[EVIL, "b", "", "d", "e"])._replace(snapshots=None)
+    run = make_run(2, header=EVIL, class_names=[EVIL, "b", "", "d", "e"])._replace(snapshots=None)
     labels = np.where(run.embeddings.labels == 4, 3, run.embeddings.labels)  # an empty class
     run.embeddings.embeddings[:2] = 0
     run = run._replace(embeddings=run.embeddings._replace(labels=labels))
     reader = Reader(browser, tmp_path, page_of(run))
-    assert reader.tab.locator("h1").inner_text() == EVIL
+    assert reader.tab.locator("h1").inner_text() == f"{EVIL} m2=0.3"
     assert reader.tab.locator(".class").first.inner_text().startswith(EVIL)
     assert not reader.tab.locator("#player").is_visible()
     reader.close()

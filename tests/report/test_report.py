@@ -5,34 +5,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from synthetic_records import make_result
 
 from arcmargin.errors import UserError
-from arcmargin.record import Embeddings, Record
+from arcmargin.record import Embeddings, Result
 from arcmargin.report import layout
 from arcmargin.report import write as report
 from arcmargin.report.configurations import Configuration, configurations
-from arcmargin.report.paper import markdown
+from arcmargin.report.output import FILES_WRITTEN
 from arcmargin.report.tables import read_csv, summary_rows
+from arcmargin.report.text_tables import markdown
 
 ROOT = Path(report.__file__).parents[2]
 OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
 
 
-def run(header: str = "arcface", **changes: Any) -> Record:
-    given: dict[str, Any] = {
-        "header": header,
-        "name": header,
-        "dataset": "mnist",
-        "embedding_dim": 2,
-        "epochs": 20,
-        "seed": 0,
-        "s": None if header == "linear" else 30.0,
-        "metrics": {"accuracy": 0.98, "gap_min_deg": 20.0, "gap_mean_deg": 25.0},
-    }
-    return Record(**given | changes)
+def run(header: str = "arcface", **changes: Any) -> Result:
+    metrics = {"accuracy": 0.98, "gap_min_deg": 20.0, "gap_mean_deg": 25.0}
+    return make_result(header, **{"dataset": "mnist", "metrics": metrics} | changes)
 
 
-def save(root: Path, records: list[Record], *, embeddings: bool = True) -> Path:
+def save(root: Path, records: list[Result], *, embeddings: bool = True) -> Path:
     rng = np.random.default_rng(0)
     for index, record in enumerate(records):
         folder = root / f"run-{index:04d}"
@@ -48,24 +41,7 @@ def save(root: Path, records: list[Record], *, embeddings: bool = True) -> Path:
     return root
 
 
-@pytest.mark.parametrize("odd", ["x", [], {"a": 1}, [[1]], True, 1e300])
-def test_values_that_are_none_do_not_end_the_report(tmp_path: Path, odd: Any) -> None:
-    curve = {"far": [1e-3, 1.0], "tar": [0.5, 1.0]}
-    records = [run(extra={"roc": curve}), run("linear")]
-    for changes in (
-        {"metrics": {"accuracy": odd, "gap_mean_deg": odd, "gap_predicted_deg": odd}},
-        {"curves": {"val_accuracy": [odd, 0.5], "train_loss": odd}},
-        {"extra": {"roc": odd}},
-        {"extra": {"roc": {"far": [1e-3, 1.0], "tar": odd}}},
-        {"extra": {"roc": {"far": [1e-3, 1.0], "tar": [odd, odd]}}},
-        {"durations": {"total_s": odd}},
-    ):
-        records.append(run(m2=len(records) / 10, **changes))
-    written = report.write_report([save(tmp_path, records)], formats=["svg"])
-    assert len(written.found.records) == 8 and not written.found.damaged
-
-
-def titles(records: list[Record], **chosen: Any) -> tuple[list[str], list[str]]:
+def titles(records: list[Result], **chosen: Any) -> tuple[list[str], list[str]]:
     found = configurations(
         records, extra=[*(chosen.get("rows") or []), *(chosen.get("cols") or [])]
     )
@@ -79,7 +55,7 @@ def only_page(found: list[Configuration], **chosen: Any) -> layout.Page:
     return page
 
 
-def six() -> list[Record]:
+def six() -> list[Result]:
     """header=linear,arcface,cosface,sphereface m2=0.2,0.5; linear ran once."""
     heads = {"arcface": {}, "cosface": {"m3": 0.35}, "sphereface": {"m1": 3.0}}
     margins = (0.2, 0.5)
@@ -89,7 +65,7 @@ def six() -> list[Record]:
     ]
 
 
-def matched() -> list[Record]:
+def matched() -> list[Result]:
     """One predicted gap: the margin follows from the header."""
     margins = {"arcface": {"m2": 0.3}, "cosface": {"m3": 0.1}, "sphereface": {"m1": 3.0}}
     runs = [run(head, seed=seed, **own) for head, own in margins.items() for seed in range(3)]
@@ -105,16 +81,16 @@ def test_headers_down_and_the_margin_across() -> None:
 def test_a_head_without_margin_stands_in_every_column() -> None:
     found = configurations(six())
     cells = only_page(found).cells
-    assert [[cell.records[0].header for cell in line] for line in cells[:2]] == [
+    assert [[cell.results[0].settings.header for cell in line] for line in cells[:2]] == [
         ["linear", "linear"],
         ["arcface", "arcface"],
     ]
-    assert [cell.records[0].m2 for cell in cells[1]] == [0.2, 0.5]
-    assert all(len(cell.records) == 1 and not cell.note for line in cells for cell in line)
+    assert [cell.results[0].settings.m2 for cell in cells[1]] == [0.2, 0.5]
+    assert all(len(cell.results) == 1 and not cell.note for line in cells for cell in line)
 
 
 def test_a_head_that_takes_the_scale_only_is_a_baseline_too() -> None:
-    baseline = run("adaface", extra={"takes": ["s"]})
+    baseline = run("adaface", s=30.0)
     rows, cols = titles([baseline, *six()])
     assert rows[-1] == "adaface"
     assert cols == ["m2 = 0.2", "m2 = 0.5"]
@@ -131,7 +107,7 @@ def test_matched_margins_are_no_axis_but_are_stated() -> None:
         "sphereface, m1 = 3",
     ]
     found = configurations(matched())
-    assert [len(one.records) for one in found] == [3] * 5
+    assert [len(one.results) for one in found] == [3] * 5
 
 
 @pytest.mark.parametrize(
@@ -157,7 +133,7 @@ def test_matched_margins_are_no_axis_but_are_stated() -> None:
         ([run(overrides=[f"+optimizer.lr={lr}"]) for lr in (0.1, 0.01)], [""], None),
         (
             [
-                run(head, **{own: g / 50}, overrides=[f"gap_deg={g}"])
+                run(head, **{own: g / 50}, gap_deg=float(g))
                 for head, own in OWN.items()
                 for g in (60, 90)
             ],
@@ -168,7 +144,7 @@ def test_matched_margins_are_no_axis_but_are_stated() -> None:
     ids=["one", "margin", "margin x scale", "dims", "tied", "override", "gap_deg"],
 )
 def test_axes_follow_from_what_varies(
-    records: list[Record], rows: list[str], cols: list[str] | None
+    records: list[Result], rows: list[str], cols: list[str] | None
 ) -> None:
     cols = cols or ["optimizer.lr = 0.01", "optimizer.lr = 0.1"]
     assert titles(records) == (rows, cols)
@@ -195,7 +171,7 @@ def test_a_grid_too_large_for_a_page_shows_an_even_choice_and_says_so() -> None:
     assert pages[-1].col_titles[-1] == "m2 = 0.4"
     for page in pages:
         assert page.row_titles == ["linear", "arcface", "cosface", "sphereface"]
-        assert [cell.records[0].header for cell in page.cells[0]] == ["linear"] * 5
+        assert [cell.results[0].settings.header for cell in page.cells[0]] == ["linear"] * 5
 
 
 def test_a_third_axis_gets_pages_when_one_would_be_too_small() -> None:
@@ -203,14 +179,14 @@ def test_a_third_axis_gets_pages_when_one_would_be_too_small() -> None:
     records = [
         run(h, m2=m2, dataset=d) for h in heads for m2 in margins for d in ("mnist", "digits")
     ]
-    few = configurations([record for record in records if record.m2 < 0.35])
+    few = configurations([record for record in records if record.settings.m2 < 0.35])
     assert len(only_page(few).row_titles) == 8
     found = configurations(records)
     pages, left_out = layout.place(found, layout.axes(found))
     assert ([page.title for page in pages], left_out) == (["digits", "mnist"], "")
     for page in pages:
         assert page.row_titles == ["normface", "arcface", "cosface", "sphereface"]
-        assert {c.records[0].dataset for line in page.cells for c in line} == {page.title}
+        assert {c.results[0].settings.dataset for line in page.cells for c in line} == {page.title}
     chosen = layout.axes(few, pages=["header"])
     assert chosen.pages == ["header"]
     pages, left_out = layout.place(few, chosen)
@@ -239,17 +215,17 @@ def test_a_page_leaves_out_what_none_of_its_runs_has() -> None:
 def test_a_wanted_gap_says_nothing_of_a_head_without_margin() -> None:
     """normface ran once, with the first of the gaps, and stands in every column."""
     records = [run("normface", overrides=["gap_deg=10"])]
-    records += [run(m2=g / 57, overrides=[f"gap_deg={g}"]) for g in (10, 20)]
+    records += [run(m2=g / 57, gap_deg=float(g)) for g in (10, 20)]
     page = only_page(configurations(records))
     assert page.col_titles == ["gap_deg = 10", "gap_deg = 20"]
-    assert [cell.records[0].header for cell in page.cells[0]] == ["normface", "normface"]
-    combined = run("combined", m2=0.3, overrides=["gap_deg=10"], extra={"matched": None})
-    assert configurations([combined, *records])[-1].settings["gap_deg"] is None
+    assert [cell.results[0].settings.header for cell in page.cells[0]] == ["normface", "normface"]
 
 
 def test_summary_is_mean_deviation_and_interval_over_seeds() -> None:
     accuracies = [0.97, 0.98, 0.995]
-    records = [run(seed=i, metrics={"accuracy": a, "x": i}) for i, a in enumerate(accuracies)]
+    records = [
+        run(seed=i, metrics={"accuracy": a, "x": float(i)}) for i, a in enumerate(accuracies)
+    ]
     records.append(run(seed=3, status="failed", error="NaN", metrics={}))
     (row,) = summary_rows(configurations(records))
     mean = sum(accuracies) / 3
@@ -264,19 +240,19 @@ def test_a_repeat_with_the_same_seed_counts_once() -> None:
     older, newer = run(metrics={"accuracy": 0.5}), run(metrics={"accuracy": 0.9})
     failed = run(status="failed", error="killed")
     (one,) = configurations([older, newer, failed])
-    assert [record.metrics["accuracy"] for record in one.records] == [0.9]
+    assert [record.metrics["accuracy"] for record in one.results] == [0.9]
     assert one.values("accuracy") == {0: 0.9}
     without_seed = [run(seed=None, folder=Path(str(i))) for i in range(2)]
-    assert len(configurations(without_seed)[0].records) == 2
+    assert len(configurations(without_seed)[0].results) == 2
 
 
 def test_markdown_table() -> None:
     records = matched()
     for record in records:
-        record.metrics["accuracy"] += record.seed / 100 if record.seed else 0
+        record.metrics["accuracy"] = 0.98 + (record.settings.seed or 0) / 100
     table = markdown(summary_rows(configurations(records)))
     lines = table.splitlines()
-    assert lines[0] == "| header | m1 | m2 | m3 | accuracy % | gap min | gap mean |"
+    assert lines[0] == "| header | m1 | m2 | m3 | accuracy % | smallest gap | mean gap |"
     assert lines[2] == "| linear | – | – | – | 99.00 ± 1.00 | 20.0 ± 0.0 | 25.0 ± 0.0 |"
     assert lines[4] == "| arcface | 1 | 0.3 | 0 | 99.00 ± 1.00 | 20.0 ± 0.0 | 25.0 ± 0.0 |"
     assert lines[-1].startswith("Test split, mean ± standard deviation over 3 seeds")
@@ -311,7 +287,7 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
         "differences.csv",
         "differences.md",
     }
-    assert {path.name for path in (folder / "report").iterdir()} == names
+    assert {path.name for path in (folder / "report").iterdir()} == names | {FILES_WRITTEN}
     for name in names:
         assert str(folder / "report" / name) in said.out
     assert f"skipped: {folder / 'broken' / 'record.json'} is not valid JSON" in said.err
@@ -329,7 +305,7 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
 
 
 def test_a_page_that_compares_only_some_says_so(tmp_path, monkeypatch):
-    records = [run(m2=step / 10, name=f"arcface m2={step / 10}") for step in range(4)]
+    records = [run(m2=step / 10) for step in range(4)]
     save(tmp_path, records)
     report.write_report([tmp_path], formats=["png"])
     assert "Headers side by side<" in (tmp_path / "report/compare.html").read_text()
@@ -344,7 +320,7 @@ def test_a_single_run_folder_and_several_folders(tmp_path: Path) -> None:
     one = report.write_report([folder / "run-0000"])
     assert (folder / "run-0000" / "report" / "grid.png") in one.files
     both = report.write_report([folder / "run-0000", folder / "run-0001"], out=tmp_path / "both")
-    assert len(both.found.records) == 2
+    assert len(both.found.results) == 2
     assert (tmp_path / "both" / "summary.md").read_text().count("\n| ") == 3
 
 
@@ -418,7 +394,7 @@ def test_two_sweeps_keep_the_same_runs_apart(tmp_path: Path) -> None:
         ("arcface", "a/demo", 0.9, "2"),
         ("arcface", "b/demo", 0.8, "2"),
     ]
-    page = only_page(configurations(made.found.records))
+    page = only_page(configurations(made.found.results))
     assert (page.row_titles, page.col_titles) == (
         ["linear", "arcface, m2 = 0.3"],
         ["a/demo", "b/demo"],
@@ -436,14 +412,48 @@ def test_sweeps_of_different_runs_make_one_comparison(tmp_path: Path) -> None:
     assert made.markdown.count("\n| ") == 4
 
 
-def test_pages_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
+def test_only_what_a_report_wrote_is_deleted(tmp_path: Path) -> None:
+    folder = save(tmp_path / "sweep", [run(m2=0.1 * i) for i in range(30)], embeddings=False)
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = ("roc_mine.png", "heatmap.png", "grid_9.png", "angles_2.svg", "compare.html", "notes.md")
+    for name in mine:
+        (out / name).write_text("mine")
+    report.write_report([folder], out, formats=["png"])
+    assert (out / "grid_2.png").exists()
+    for further in range(2, 30):
+        (folder / f"run-{further:04d}" / "record.json").unlink()
+    report.write_report([folder], out, formats=["png"])
+    assert not (out / "grid_2.png").exists()
+    assert [(out / name).read_text() for name in mine] == ["mine"] * len(mine)
+
+
+def test_a_file_of_the_users_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = save(tmp_path / "sweep", [run()], embeddings=False)
-    (folder / "report").mkdir()
-    for name in ("grid_2.png", "angles_3.svg", "grid_of_mine.png"):
-        (folder / "report" / name).write_text("old")
-    report.write_report([folder], formats=["png"])
-    left = {path.name for path in (folder / "report").iterdir()}
-    assert "grid_of_mine.png" in left and not left & {"grid_2.png", "angles_3.svg"}
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "summary.md").write_text("mine")
+    (tmp_path / "precious").write_text("mine")
+    (out / FILES_WRITTEN).write_text("../precious\n..\nrecord.json\n")
+    assert report.main([str(folder), "--out", str(out)]) == 2
+    assert "summary.md is there already and no report wrote it" in capsys.readouterr().err
+    assert {path.name for path in out.iterdir()} == {"summary.md", FILES_WRITTEN}
+    (out / "summary.md").unlink()
+    assert report.main([str(folder), "--out", str(out)]) == 0
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_cells_do_not_begin_like_formulas(tmp_path: Path) -> None:
+    names = ["=1+1", "+a", "-a", "@a", "a", "-1"]
+    records = [run(overrides=[f"backbone.note={name}"], seed=i) for i, name in enumerate(names)]
+    report.write_report([save(tmp_path, records, embeddings=False)], formats=["png"])
+    text = (tmp_path / "report" / "summary.csv").read_text()
+    for name in names[:4]:
+        assert f",'{name}," in text
+    cells = [row["backbone.note"] for row in read_csv(tmp_path / "report" / "summary.csv")]
+    assert sorted(cells) == sorted(names)
 
 
 def test_no_rows_make_no_table() -> None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from synthetic_records import make_result
 
-from arcmargin.record import Record
-from arcmargin.report.configurations import baselines, configurations, without_margin
+from arcmargin.record import Result
+from arcmargin.report.configurations import baselines, configurations
 from arcmargin.report.statistics import (
     ALPHA,
     Difference,
@@ -23,13 +24,11 @@ from arcmargin.report.statistics import (
 )
 
 
-def run(header: str, seed: int, accuracy: float, **changes: Any) -> Record:
-    scale = None if header == "linear" else 30.0
-    given: dict[str, Any] = {"metrics": {"accuracy": accuracy}, "s": scale, "dataset": "digits"}
-    return Record(header=header, embedding_dim=2, seed=seed, **given | changes)
+def run(header: str, seed: int, accuracy: float, **changes: Any) -> Result:
+    return make_result(header, seed=seed, **{"metrics": {"accuracy": accuracy}} | changes)
 
 
-def noisy(seeds: int = 5) -> list[Record]:
+def noisy(seeds: int = 5) -> list[Result]:
     """arcface is better than normface by far, linear worse, cosface now better and now worse."""
     rng = np.random.default_rng(0)
     luck = rng.normal(0, 0.01, seeds)
@@ -125,8 +124,8 @@ def test_each_head_is_compared_with_its_baseline() -> None:
     by_hand = []
     for one in found:
         if one.settings["header"] != "normface":
-            mine = [run.metrics["accuracy"] for run in one.records]
-            base = [run.metrics["accuracy"] for run in found[1].records]
+            mine = [run.metrics["accuracy"] for run in one.results]
+            base = [run.metrics["accuracy"] for run in found[1].results]
             by_hand.append(float(stats.ttest_rel(mine, base).pvalue))
     assert [t.corrected for t in tests] == pytest.approx(holm_by_hand(by_hand))
     pairs = pairwise(found, ["accuracy"])
@@ -167,7 +166,12 @@ def test_the_baseline_has_the_same_scale_and_context() -> None:
     assert base["digits", "arcface", 0.5, 64.0] == ("digits", "arcface", 0.0, 64.0)  # m2 = 0
     assert base["mnist", "arcface", 0.5, 30.0] == ("mnist", "linear", None, None)
     assert base["digits", "normface", 0.0, 8.0] == ("digits", "normface", 0.0, 8.0)
-    assert not without_margin(configurations([run("adaface", 0, 0.9, extra={"takes": ["s"]})])[0])
+    (adaface,) = configurations([run("adaface", 0, 0.9, s=30.0)])
+    assert not adaface.without_margin
+    (own_head,) = configurations(
+        [run("own_head", 0, 0.9, in_formula=True, s=8.0, m1=1.0, m2=0.0, m3=0.0)]
+    )
+    assert own_head.without_margin  # whatever a user calls it
     assert baselines(configurations([run("arcface", 0, 0.9, m2=0.5)])) == [None]
 
 

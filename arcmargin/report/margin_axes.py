@@ -7,23 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from arcmargin.metrics.table import PREDICTED, number
+from arcmargin.margins import NO_MARGIN
+from arcmargin.metrics.table import PREDICTED, metric, number
 from arcmargin.report.configurations import (
-    NEUTRAL,
     Configuration,
     context,
-    without_margin,
 )
-from arcmargin.report.labels import varying, words
-
-TITLES = {
-    PREDICTED: ("predicted gap", "°"),
-    "gap_deg": ("wanted gap", "°"),
-    "m1": ("m1, multiplicative angular margin", ""),
-    "m2": ("m2, additive angular margin", "rad"),
-    "m3": ("m3, additive cosine margin", ""),
-    "s": ("scale s", ""),
-}
+from arcmargin.report.labels import TITLES, UNITS, varying, words
 
 
 def contexts(found: Sequence[Configuration]) -> list[dict[str, Any]]:
@@ -45,9 +35,7 @@ def contexts(found: Sequence[Configuration]) -> list[dict[str, Any]]:
 
 
 def _is_baseline(one: Configuration) -> bool:
-    return one.settings["header"] in ("linear", "normface") and (
-        without_margin(one) or one.settings["header"] == "linear"
-    )
+    return one.without_margin or one.plain_softmax
 
 
 def _axes(found: Sequence[Configuration], members: Sequence[int]) -> list[dict[str, Any]]:
@@ -58,7 +46,9 @@ def _axes(found: Sequence[Configuration], members: Sequence[int]) -> list[dict[s
         lines = _lines(found, members, key)
         rising = sum(len(set(line["at"])) > 1 for line in lines)
         if rising:
-            title, unit = TITLES.get(key, (key, ""))
+            title, unit = TITLES.get(key, key), UNITS.get(key, "")
+            if key == PREDICTED:
+                title, unit = metric(PREDICTED).title, "°"
             axes.append({"key": key, "title": title, "unit": unit, "lines": lines, "n": rising})
     if any(axis["key"] == PREDICTED for axis in axes):
         axes = [axis for axis in axes if axis["key"] != "gap_deg"]  # the same, or infeasible
@@ -71,17 +61,17 @@ def _lines(
     """Configurations that differ in nothing but `key` and what follows from it."""
     follow = {key, "gap_deg"} if key != "s" else {key}
     if key in (PREDICTED, "gap_deg"):
-        follow |= set(NEUTRAL)
+        follow |= set(NO_MARGIN)
     here = [found[index] for index in members]
-    told = [name for name in varying(here) if name not in follow and name not in context(here[0])]
+    apart = [name for name in varying(here) if name not in follow and name not in context(here[0])]
     groups: dict[tuple[Any, ...], list[tuple[float, int]]] = defaultdict(list)
     for index in members:
         at = _at(found[index], key)
         if at is not None and (key == "s" or not _is_baseline(found[index])):
-            groups[tuple(found[index].settings[name] for name in told)].append((at, index))
+            groups[tuple(found[index].settings[name] for name in apart)].append((at, index))
     return [
         {
-            "label": _label(told, place),
+            "label": _label(apart, place),
             "header": found[points[0][1]].settings["header"],
             "at": [at for at, _ in sorted(points)],
             "members": [index for _, index in sorted(points)],
@@ -95,7 +85,7 @@ def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
     shown = [
         words(key, value)
         for key, value in zip(keys, values, strict=True)
-        if value is not None and value != NEUTRAL.get(key)
+        if value is not None and value != NO_MARGIN.get(key)
     ]
     return ", ".join(shown)
 

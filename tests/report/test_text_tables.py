@@ -7,32 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_records import make_result
 
-from arcmargin.metrics.table import KNOWN, metric
-from arcmargin.record import Record
+from arcmargin.metrics.table import SECTIONS
+from arcmargin.record import Result
 from arcmargin.report.configurations import configurations
 from arcmargin.report.labels import labels
-from arcmargin.report.paper import escape, latex, markdown, noise_markdown
 from arcmargin.report.statistics import against_baseline, pairwise
-from arcmargin.report.tables import read_csv, summary_rows, write_csv
+from arcmargin.report.tables import csv_text, read_csv, summary_rows
+from arcmargin.report.text_tables import escape, latex, markdown, noise_markdown
 
 
-def records(**accuracy: list[float]) -> list[Record]:
+def records(overrides: Any = None, m2: Any = None, **accuracy: list[float]) -> list[Result]:
+    values = [(h, seed, v) for h, row in accuracy.items() for seed, v in enumerate(row)]
+    further = ({"m2": m2[i]} if m2 else {} for i in range(len(values)))
     return [
-        Record(
-            header=header,
-            dataset="digits",
-            embedding_dim=2,
+        make_result(
+            header,
             seed=seed,
             s=30.0,
             metrics={"accuracy": value, "intra_angle_p50_deg": 1 - value},
+            overrides=[overrides[i]] if overrides else [],
+            **more,
         )
-        for header, values in accuracy.items()
-        for seed, value in enumerate(values)
+        for i, ((header, seed, value), more) in enumerate(zip(values, further, strict=True))
     ]
 
 
-def table(runs: list[Record]) -> str:
+def table(runs: list[Result]) -> str:
     found = configurations(runs)
     return latex(summary_rows(found), pairwise(found, ["accuracy", "intra_angle_p50_deg"]))
 
@@ -93,14 +95,17 @@ def test_latex_is_escaped() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
 def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
     """A table that a sweep on the circle leaves fits the page of an article; none is refused."""
-    runs = records(**CLEAR)
-    for run, m2 in zip(runs, [0.1, 0.2, 0.3] * 4, strict=True):
-        run.m2, run.metrics = m2, run.metrics | {one.name: 12.3 for one in KNOWN}
+    many = {one.name: 12.3 for one in SECTIONS[0].metrics}
+    margins = [0.1, 0.2, 0.3] * 4
+    runs = records(m2=margins, **CLEAR)
+    for run in runs:
+        run.metrics |= many
     usual = latex(summary_rows(configurations(runs)))
-    for run in runs[:2]:
-        run.overrides = [f"backbone.name={HOSTILE}{run.m2}"]
-        run.metrics["verification_eer"] = 0.02
-    wide = latex(summary_rows(configurations(runs[:2])))
+    hostile = [f"backbone.name={HOSTILE}{m2}" for m2 in margins]
+    runs = records(hostile, m2=margins, **CLEAR)[:2]
+    for run in runs:
+        run.metrics |= many | {"verification_eer": 0.02}
+    wide = latex(summary_rows(configurations(runs)))
     assert usual.splitlines()[-5].count("&") == 8, "header, m2, and seven metrics"
     said = []
     for number, text in enumerate((table(records(**CLEAR)), usual, wide)):
@@ -120,29 +125,6 @@ def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
     assert "Overfull" not in said[1], said[1]
 
 
-def test_open_set_scores_have_names_and_directions() -> None:
-    named = {
-        "verification_eer": ("EER", "%", -1),
-        "verification_tar_at_far_1e-03": ("TAR@FAR 1e-3", "%", 1),
-        "retrieval_recall_at_1": ("recall@1", "%", 1),
-        "retrieval_recall_at_10": ("recall@10", "%", 1),
-        "retrieval_map_at_r": ("mAP@R", "%", 1),
-        "identification_fnir_at_fpir_1e-02": ("FNIR@FPIR 1e-2", "%", -1),
-        "verification_accuracy": ("verification accuracy", "%", 1),
-        "lfw_eer": ("lfw EER", "%", -1),
-        "verification_auc": ("AUC", "%", 1),
-        "identification_rank_1": ("rank-1", "%", 1),
-        "some_angle_deg": ("some angle", "°", 0),
-        "seer": ("seer", "", 0),
-        "steps": ("steps", "", 0),
-    }
-    for name, wanted in named.items():
-        found = metric(name)
-        assert (found.title, found.unit, found.better) == wanted, name
-    assert metric("accuracy").shown(0.98765) == "98.77"
-    assert metric("steps").shown(12345.678) == "1.235e+04"
-
-
 def test_a_table_shows_open_set_scores_and_not_what_nobody_named(tmp_path: Path) -> None:
     runs = records(normface=[0.9], arcface=[0.91])
     for run in runs:
@@ -151,12 +133,12 @@ def test_a_table_shows_open_set_scores_and_not_what_nobody_named(tmp_path: Path)
     heads = markdown(rows).splitlines()[0]
     assert heads == "| header | accuracy % | EER % |"
     assert "2.13" in markdown(rows) and "steps" in rows[0]
-    assert markdown(read_csv(write_csv(rows, tmp_path / "summary.csv"))) == markdown(rows)
+    (tmp_path / "summary.csv").write_text(csv_text(rows))
+    assert markdown(read_csv(tmp_path / "summary.csv")) == markdown(rows)
     assert latex(read_csv(tmp_path / "summary.csv")) == latex(rows)
 
 
 def test_a_bar_in_a_setting_does_not_split_the_markdown() -> None:
-    runs = records(normface=[0.9], arcface=[0.91])
-    runs[0].overrides, runs[1].overrides = ["augment.name=a|b"], ["augment.name=c\nd"]
+    runs = records(["augment.name=a|b", "augment.name=c\nd"], normface=[0.9], arcface=[0.91])
     lines = markdown(summary_rows(configurations(runs))).splitlines()
     assert lines[2].replace("\\|", "").count("|") == lines[0].count("|") == lines[3].count("|")

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arcmargin.errors import UserError
-from arcmargin.metrics.table import KNOWN, PREDICTED, UNSEEN, Metric, metric, number
+from arcmargin.metrics.table import (
+    PREDICTED,
+    UNSEEN_IN_TABLES,
+    Metric,
+    in_order,
+    metric,
+    number,
+)
 from arcmargin.report.labels import NOTHING, text
 from arcmargin.report.statistics import Difference, caveat, half_width
 
@@ -37,21 +44,21 @@ class Table(NamedTuple):
 
     settings: list[str]
     metrics: list[Metric]
-    counted: bool  # whether to say how many runs of each finished
+    says_how_many: bool  # runs of each finished
     caption: str
 
 
 def _table(rows: Rows) -> Table:
     if not rows:
         raise UserError("no rows to make a table of")
-    counted = len({_count(row) for row in rows}) > 1 or any(int(row["failed"]) for row in rows)
-    return Table(_settings(rows), telling_metrics(rows), counted, _caption(rows, counted))
+    unequal = len({_count(row) for row in rows}) > 1 or any(int(row["failed"]) for row in rows)
+    return Table(_settings(rows), metrics_of_table(rows), unequal, _caption(rows, unequal))
 
 
 def markdown(rows: Rows) -> str:
     """Below the table a line says what its numbers are."""
     table = _table(rows)
-    heads = [one.heading for one in table.metrics] + ["finished runs"] * table.counted
+    heads = [one.heading for one in table.metrics] + ["finished runs"] * table.says_how_many
     lines = [
         [*map(_cell, table.settings), *heads],
         ["---"] * len(table.settings) + ["---:"] * len(heads),
@@ -59,7 +66,7 @@ def markdown(rows: Rows) -> str:
     for row in rows:
         line = [_cell(text(row[key])) for key in table.settings]
         line += [" ± ".join(_mean(row, one)) for one in table.metrics]
-        lines.append(line + [_count(row)] * table.counted)
+        lines.append(line + [_count(row)] * table.says_how_many)
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{body}\n\n{table.caption}\n"
 
@@ -71,12 +78,14 @@ def noise_markdown(differences: Sequence[Difference], names: Sequence[str]) -> s
     for name in dict.fromkeys(one.metric for one in differences):
         every = [one for one in differences if one.metric == name]
         shown = metric(name)
-        told = [
+        clear = [
             f"{names[one.first]} {shown.factor * one.mean:+.{shown.digits or 2}f}"
             for one in every
             if one.larger_than_noise
         ]
-        rows.append([_cell(shown.heading), f"{len(told)} of {len(every)}", _cell("; ".join(told))])
+        rows.append(
+            [_cell(shown.heading), f"{len(clear)} of {len(every)}", _cell("; ".join(clear))]
+        )
     lines = [["metric", "larger than the noise", "which, less its baseline"], ["---"] * 3, *rows]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
@@ -98,16 +107,16 @@ def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
         for one in table.metrics
         if _best(index, one, rows, pairwise)
     }
-    columns = "l" * len(table.settings) + "r" * (len(table.metrics) + table.counted)
+    columns = "l" * len(table.settings) + "r" * (len(table.metrics) + table.says_how_many)
     heads = [_two_lines(key) for key in table.settings]
     heads += [_two_lines(one.title, one.unit) for one in table.metrics]
-    heads += [_two_lines("finished runs")] * table.counted
+    heads += [_two_lines("finished runs")] * table.says_how_many
     lines = [[escape(part) for part in line] for line in zip(*heads, strict=True)]
     body = []
     for index, row in enumerate(rows):
         line = [escape(text(row[key])) for key in table.settings]
         line += [_latex_mean(row, one, (index, one.name) in bold) for one in table.metrics]
-        body.append(line + [_count(row)] * table.counted)
+        body.append(line + [_count(row)] * table.says_how_many)
     caption = escape(table.caption)
     if bold:
         caption += (
@@ -192,12 +201,12 @@ def _count(row: Mapping[str, Any]) -> str:
     return f"{row['runs']} of {int(row['runs']) + int(row['failed'])}"
 
 
-def _caption(rows: Rows, counted: bool) -> str:
+def _caption(rows: Rows, unequal: bool) -> str:
     most = max(int(row["runs"]) for row in rows)
-    over = "the finished runs" if counted else f"{most} seeds"
+    over = "the finished runs" if unequal else f"{most} seeds"
     spread = f"mean ± standard deviation over {over}" if most > 1 else "one run each"
-    if any(f"{one.name}_sd" in rows[0] for one in UNSEEN):
-        if most > 1 and not counted:
+    if any(f"{name}_sd" in rows[0] for name in UNSEEN_IN_TABLES):
+        if most > 1 and not unequal:
             spread += f" (a mean's 95 % interval: ± {half_width(most):.2f} standard deviations)"
         return f"Accuracy: test split; the rest: images of unseen classes; {spread}."
     return f"Test split, {spread}; angles in degrees."
@@ -210,18 +219,16 @@ def _settings(rows: Rows) -> list[str]:
     return ["header", *(key for key in keys if key != "header" and len(values[key]) > 1)]
 
 
-def telling_metrics(rows: Rows) -> list[Metric]:
-    """Those with a title that any row has; on a circle the gaps say more than the angles between
-    centres."""
+def metrics_of_table(rows: Rows) -> list[Metric]:
+    """Those known to the table of metrics that any row has; on a circle the gaps say more than the
+    angles between centres."""
     names = [name.removesuffix("_sd") for name in rows[0] if name.endswith("_sd")]
-    unseen = [one for one in UNSEEN if one.name in names]
+    unseen = [name for name in UNSEEN_IN_TABLES if name in names]
     if unseen:  # what a margin is for; the angles of the seen classes stand in summary.csv
-        return [metric("accuracy"), *unseen]
+        return [metric(name) for name in ("accuracy", *unseen)]
     having = {name: [number(row.get(name)) is not None for row in rows] for name in names}
     left_out = {"intra_angle_deg"}
     if having.get("gap_mean_deg") == having.get("centre_angle_min_deg"):
         left_out |= {"centre_angle_min_deg", "margin_p05_deg"}
-    order = [one.name for one in KNOWN]
-    names.sort(key=lambda name: order.index(name) if name in order else len(order))
-    metrics = [metric(name) for name in names if any(having[name]) and name not in left_out]
-    return [one for one in metrics if one.title != one.name or one.name in order]
+    known = [metric(name) for name in in_order(names) if any(having[name])]
+    return [one for one in known if one.meaning and one.name not in left_out]
