@@ -28,7 +28,8 @@ def main() -> None:
         summary.interrupted()
         sys.exit(128 + (signals.received() or 2))
     except SystemExit as end:  # Hydra's own, after it printed the error that it met
-        command_line.refuse_mistake(end.__context__)
+        if end.code == 1:
+            command_line.refuse_mistake(end.__context__)
         raise
     except Exception as error:
         command_line.refuse_mistake(error)

@@ -36,7 +36,6 @@ class SweepCallback(Callback):
         except HydraException:  # Hydra will say it itself
             return
         try:
-            _check_on_error(config.on_error)
             count = _number_of_jobs(config, axes)
             if config.logger is not None:
                 wandb_mode.begin_group(Path(config.hydra.sweep.dir), config.wandb.mode, list(axes))
@@ -73,11 +72,6 @@ def _report(shown: Display, config: DictConfig) -> None:
         log_report(report.files, shown.sweep, settings)
     with suppress(BrokenPipeError):  # nobody reads any more
         print(summary.tables(report.markdown, report.files), flush=True)
-
-
-def _check_on_error(value: str) -> None:
-    if value not in ("continue", "raise"):
-        raise UserError(f"on_error must be 'continue' or 'raise', got '{value}'")
 
 
 def _axes(config: DictConfig) -> dict[str, int | None]:

@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,7 +121,9 @@ def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) ->
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
         multirun = options.multirun or "hydra.mode=MULTIRUN" in arguments
         config = _composed(options.config_name, further, overrides, folders, multirun)
-    _check_sweep_name(config.sweep)
+    _check_sweep_name(config.sweep, overrides)
+    if config.on_error not in ("continue", "raise"):
+        raise UserError(f"on_error must be 'continue' or 'raise', got '{config.on_error}'")
     kind = config.hydra.sweep if multirun else config.hydra.run
     _check_folder(Path(kind.dir))
 
@@ -210,10 +213,15 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
                 yield from _settings(value, f"{prefix}{key}.")
 
 
-def _check_sweep_name(name: str) -> None:
-    if not re.fullmatch(r"[\w][\w .+=@-]*", name):
+def _check_sweep_name(name: str, overrides: Sequence[Override]) -> None:
+    listed = [
+        o.get_value_string()
+        for o in overrides
+        if o.key_or_group == "sweep" and o.is_sweep_override()
+    ]
+    if listed or not re.fullmatch(r"\w[\w .+=@-]*", name):
         raise UserError(
-            f"sweep={name}: it names one folder in outputs/sweeps, so it begins with a letter or a "
+            f"sweep={listed[0] if listed else name}: it names one folder in outputs/sweeps, so it begins with a letter or a "
             "digit and has no slash or comma"
         )
 
@@ -221,7 +229,10 @@ def _check_sweep_name(name: str) -> None:
 def _check_folder(folder: Path) -> None:
     """Before anything is done for the sake of a result that could not be kept."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise UserError(f"cannot write the output in {folder}: {there} is a file")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"cannot write the output in {folder}: no permission to write in {there}")
+    try:
+        Path(tempfile.mkdtemp(dir=there)).rmdir()
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(
+            f"cannot write the output in {folder} ({there}: {why}); free some space or choose another folder"
+        ) from error

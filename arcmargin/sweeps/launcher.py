@@ -55,6 +55,13 @@ class SweepLauncher(Launcher):
     ) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.first: dict[Path, Job] = {}  # of all asked for; a search may ask again later
+        try:
+            self.check()
+        except UserError as error:
+            refuse(error)
+
+    def check(self) -> None:
+        """Raises UserError for what would keep every job from beginning."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
@@ -151,14 +158,16 @@ class ProcessLauncher(SweepLauncher):
                 executor.shutdown(wait=False, cancel_futures=True)
         return lost
 
-    def _devices(self, jobs: int) -> list[str | None]:
-        """The GPU of each process; None for the CPU, and for one that may see them all."""
-        import joblib
-
+    def check(self) -> None:
         if self.n_jobs == 0 or self.n_jobs < -1:
             raise UserError(
                 f"hydra.launcher.n_jobs must be at least 1, or -1 for all, got {self.n_jobs}"
             )
+
+    def _devices(self, jobs: int) -> list[str | None]:
+        """The GPU of each process; None for the CPU."""
+        import joblib
+
         gpus: list[str] = []
         if self.config.trainer.get("accelerator") in ("auto", "gpu", "cuda"):
             gpus = visible_gpus()

@@ -1,5 +1,6 @@
 """Jobs as Ray tasks: on a cluster that runs, else on one of this machine for the sweep."""
 
+import importlib.util
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -20,14 +21,16 @@ class RayLauncher(SweepLauncher):
         self.init: Mapping[str, Any] = settings["init"]
         self.remote: Mapping[str, Any] = settings["remote"]
 
-    def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
-        try:
-            import ray
-        except ImportError as error:
+    def check(self) -> None:
+        if importlib.util.find_spec("ray") is None:
             raise UserError(
                 "hydra/launcher=ray needs the extra 'ray': pip install 'arcmargin[ray]'"
-            ) from error
+            )
+
+    def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
+        import ray
+
         from arcmargin.sweeps import worker
 
         logging.getLogger("ray").setLevel(logging.WARNING)

@@ -1,5 +1,6 @@
 """Each job a process of its own, or a job of a Slurm cluster, by submitit."""
 
+import importlib.util
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +46,12 @@ class SubmititLauncher(SweepLauncher):
             for key, value in parameters.items()
         }
 
+    def check(self) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise UserError(
+                "this hydra/launcher needs the extra 'submitit': pip install 'arcmargin[submitit]'"
+            )
+
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
         executor = self._executor()
         at_once = self.at_once or self._local_jobs()
@@ -73,12 +80,8 @@ class SubmititLauncher(SweepLauncher):
         return lost
 
     def _executor(self) -> Any:
-        try:
-            import submitit
-        except ImportError as error:
-            raise UserError(
-                "this hydra/launcher needs the extra 'submitit': pip install 'arcmargin[submitit]'"
-            ) from error
+        import submitit
+
         executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
         executor.update_parameters(**self.parameters)
         return executor
