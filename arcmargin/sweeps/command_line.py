@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from arcmargin.errors import UserError
+from arcmargin.job import schema
 from arcmargin.job.user_errors import sentence, users_mistake
 
 # Our presets cannot have the names of Hydra's own plugins, which declare what theirs may hold.
@@ -122,8 +123,7 @@ def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) ->
         multirun = options.multirun or "hydra.mode=MULTIRUN" in arguments
         config = _composed(options.config_name, further, overrides, folders, multirun)
     _check_sweep_name(config.sweep, overrides)
-    if config.on_error not in ("continue", "raise"):
-        raise UserError(f"on_error must be 'continue' or 'raise', got '{config.on_error}'")
+    schema.check(config)
     kind = config.hydra.sweep if multirun else config.hydra.run
     _check_folder(Path(kind.dir))
 
@@ -140,11 +140,6 @@ def _composed(
     def is_group(override: Override) -> bool:
         return any((folder / override.key_or_group).is_dir() for folder in folders)
 
-    for override in overrides:
-        if override.is_delete() and "." not in override.key_or_group:
-            raise UserError(
-                f"{override.input_line}: every run has its {override.key_or_group}; give it a value"
-            )
     lines = {id(one): _first_value(one) if multirun else str(one.input_line) for one in overrides}
     added = [
         one
@@ -221,8 +216,8 @@ def _check_sweep_name(name: str, overrides: Sequence[Override]) -> None:
     ]
     if listed or not re.fullmatch(r"\w[\w .+=@-]*", name):
         raise UserError(
-            f"sweep={listed[0] if listed else name}: it names one folder in outputs/sweeps, so it begins with a letter or a "
-            "digit and has no slash or comma"
+            f"sweep={listed[0] if listed else name}: it names one folder in outputs/sweeps, so it "
+            "begins with a letter or a digit and has no slash or comma"
         )
 
 
@@ -234,5 +229,6 @@ def _check_folder(folder: Path) -> None:
     except OSError as error:
         why = error.strerror or error
         raise UserError(
-            f"cannot write the output in {folder} ({there}: {why}); free some space or choose another folder"
+            f"cannot write the output in {folder} ({there}: {why}); free some space or choose another "
+            "folder"
         ) from error

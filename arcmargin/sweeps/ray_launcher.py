@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.sweeps import state
-from arcmargin.sweeps.launcher import Job, SweepLauncher
+from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
 
 
 class RayLauncher(SweepLauncher):
@@ -46,8 +46,10 @@ class RayLauncher(SweepLauncher):
                 for reference in done:
                     try:
                         ray.get(reference)
-                    except ray.exceptions.RayError as error:
+                    except ray.exceptions.RayTaskError as error:  # raised by the job
                         lost[asked[reference]] = error
+                    except ray.exceptions.RayError as error:
+                        lost[asked[reference]] = ProcessDied(f"a worker died ({one_line(error)})")
         except KeyboardInterrupt:
             state.stop(jobs[0].folder.parent)
             for reference in waiting:
@@ -55,3 +57,8 @@ class RayLauncher(SweepLauncher):
             ray.wait(waiting, num_returns=len(waiting), timeout=30)
             raise
         return lost
+
+
+def one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

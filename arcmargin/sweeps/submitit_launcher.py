@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.sweeps import state
-from arcmargin.sweeps.launcher import Job, SweepLauncher
+from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
 
 
 class Submission:
@@ -69,7 +69,7 @@ class SubmititLauncher(SweepLauncher):
                     job = running.pop(submitted)
                     now = state.read_job(sweep, job.folder.name)
                     if now is None or now.state == "running":
-                        lost[job] = UncompletedJob(f"its state is {submitted.state}")
+                        lost[job] = ProcessDied(f"a process died, {submitted.state}")
                 time.sleep(0.2)
         except KeyboardInterrupt:
             state.stop(sweep)
@@ -90,7 +90,3 @@ class SubmititLauncher(SweepLauncher):
         import joblib
 
         return max(1, joblib.cpu_count() // (self.parameters.get("cpus_per_task") or 1))
-
-
-class UncompletedJob(Exception):
-    """A job that came to an end before its work did."""
