@@ -20,21 +20,22 @@ resolvers.register()
 
 def main() -> None:
     """The command line: a user's mistake ends in one sentence and exit code 2."""
-    signals.install(display.last_words)
-    try:
-        sys.argv[1:] = command_line.prepare(sys.argv[1:], CONF)
-        _task()
-    except KeyboardInterrupt:
-        summary.interrupted()
-        sys.exit(128 + (signals.received() or 2))
-    except SystemExit as end:  # Hydra's own, after it printed the error that it met
-        command_line.refuse_mistake(end.__context__)
-        raise
-    except Exception as error:
-        command_line.refuse_mistake(error)
-        raise
-    finally:
-        display.end()
+    with signals.stopping(display.last_words):
+        try:
+            sys.argv[1:] = command_line.prepare(sys.argv[1:], CONF)
+            _task()
+        except KeyboardInterrupt:
+            summary.interrupted()
+            sys.exit(128 + (signals.received() or 2))
+        except SystemExit as end:
+            if end.code == 1:  # Hydra's own, after it printed the error that it met
+                command_line.refuse_mistake(end.__context__)
+            raise
+        except Exception as error:
+            command_line.refuse_mistake(error)
+            raise
+        finally:
+            display.end()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

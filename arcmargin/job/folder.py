@@ -22,10 +22,11 @@ NOTHING_YET = {".hydra", LOCK_FILE, "run.log", "wandb", "wandb_run_id"}
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """One process at a time works in a folder, the next one waits; the lock ends with its process.
 
-    So a job runs once although two workers, or two commands, start it at the same moment.
+    So a job runs once although two workers, or two commands, start it at the same moment. Raises
+    UserError instead of waiting without `wait`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,12 @@ def alone(folder: Path) -> Iterator[None]:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except BlockingIOError as error:
+                if not wait:
+                    raise UserError(
+                        f"another process works in {display_path(folder)}; wait for it to end, or "
+                        "choose another name"
+                    ) from error
                 log.warning("%s: another process works there; waiting", display_path(folder))
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError:  # a file system without locks

@@ -3,6 +3,7 @@
 import math
 import shlex
 import sys
+import traceback
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -36,30 +37,36 @@ class SweepCallback(Callback):
         except HydraException:  # Hydra will say it itself
             return
         try:
-            _check_on_error(config.on_error)
             count = _number_of_jobs(config, axes)
             if config.logger is not None:
                 wandb_mode.begin_group(Path(config.hydra.sweep.dir), config.wandb.mode, list(axes))
+            sweep = Path(config.hydra.sweep.dir)
+            display.begin(sweep, Overview(count, list(axes)), again=_again(config))
         except UserError as error:  # Hydra would turn it into a warning
             refuse(error)
-        display.begin(
-            Path(config.hydra.sweep.dir), Overview(count, list(axes)), again=_again(config)
-        )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         shown = display.end()
-        if shown is None or not shown.sweep.is_dir():
-            return
-        reported = True
-        if any(result.finished for result in find_results(shown.sweep).results):
-            try:
-                _report(shown, config)
-            except Exception as error:  # Hydra would make a warning of it, and of the end nothing
-                summary.no_report(shown.sweep, error)
-                reported = False
-        state.forget(shown.sweep)
-        if not (summary.say(shown) and reported):
+        try:
+            done = shown is None or _end(shown, config)
+        except Exception:  # Hydra would make a warning of it, and of the sweep a success
+            traceback.print_exc()
+            done = False
+        if not done:
             raise SystemExit(1)
+
+
+def _end(shown: Display, config: DictConfig) -> bool:
+    """The report and the last lines; returns whether there is nothing left to do."""
+    reported = True
+    if any(result.finished for result in find_records(shown.sweep).records):
+        try:
+            _report(shown, config)
+        except Exception as error:
+            summary.no_report(shown.sweep, error)
+            reported = False
+    state.forget(shown.sweep)
+    return summary.say(shown) and reported
 
 
 def _report(shown: Display, config: DictConfig) -> None:
@@ -73,11 +80,6 @@ def _report(shown: Display, config: DictConfig) -> None:
         log_report(report.files, shown.sweep, settings)
     with suppress(BrokenPipeError):  # nobody reads any more
         print(summary.tables(report.markdown, report.files), flush=True)
-
-
-def _check_on_error(value: str) -> None:
-    if value not in ("continue", "raise"):
-        raise UserError(f"on_error must be 'continue' or 'raise', got '{value}'")
 
 
 def _axes(config: DictConfig) -> dict[str, int | None]:

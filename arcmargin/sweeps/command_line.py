@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from arcmargin.errors import UserError
+from arcmargin.job import schema
 from arcmargin.job.user_errors import sentence, users_mistake
 
 # Our presets cannot have the names of Hydra's own plugins, which declare what theirs may hold.
@@ -120,7 +122,8 @@ def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) ->
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
         multirun = options.multirun or "hydra.mode=MULTIRUN" in arguments
         config = _composed(options.config_name, further, overrides, folders, multirun)
-    _check_sweep_name(config.sweep)
+    _check_sweep_name(config.sweep, overrides)
+    schema.check(config)
     kind = config.hydra.sweep if multirun else config.hydra.run
     _check_folder(Path(kind.dir))
 
@@ -137,11 +140,6 @@ def _composed(
     def is_group(override: Override) -> bool:
         return any((folder / override.key_or_group).is_dir() for folder in folders)
 
-    for override in overrides:
-        if override.is_delete() and "." not in override.key_or_group:
-            raise UserError(
-                f"{override.input_line}: every run has its {override.key_or_group}; give it a value"
-            )
     lines = {id(one): _first_value(one) if multirun else str(one.input_line) for one in overrides}
     added = [
         one
@@ -210,18 +208,27 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
                 yield from _settings(value, f"{prefix}{key}.")
 
 
-def _check_sweep_name(name: str) -> None:
-    if not re.fullmatch(r"[\w][\w .+=@-]*", name):
+def _check_sweep_name(name: str, overrides: Sequence[Override]) -> None:
+    listed = [
+        o.get_value_string()
+        for o in overrides
+        if o.key_or_group == "sweep" and o.is_sweep_override()
+    ]
+    if listed or not re.fullmatch(r"\w[\w .+=@-]*", name):
         raise UserError(
-            f"sweep={name}: it names one folder in outputs/sweeps, so it begins with a letter or a "
-            "digit and has no slash or comma"
+            f"sweep={listed[0] if listed else name}: it names one folder in outputs/sweeps, so it "
+            "begins with a letter or a digit and has no slash or comma"
         )
 
 
 def _check_folder(folder: Path) -> None:
     """Before anything is done for the sake of a result that could not be kept."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise UserError(f"cannot write the output in {folder}: {there} is a file")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"cannot write the output in {folder}: no permission to write in {there}")
+    try:
+        Path(tempfile.mkdtemp(dir=there)).rmdir()
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(
+            f"cannot write the output in {folder} ({there}: {why}); free some space or choose another "
+            "folder"
+        ) from error

@@ -6,12 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
+from arcmargin.job.folder import alone
 from arcmargin.sweeps import state
 from arcmargin.sweeps.state import Job
 
@@ -56,7 +57,7 @@ class Overview:
     @property
     def done(self) -> float:
         """In jobs, parts of running ones included."""
-        ended = len(self.among("finished", "skipped", "failed"))
+        ended = float(len(self.among("finished", "skipped", "failed")))
         return ended + sum(_fraction(job) for job in self.among("running"))
 
     def label(self, job: Job) -> str:
@@ -118,13 +119,15 @@ def format_duration(seconds: float) -> str:
 class Display:
     """A thread that reads what the jobs of a sweep say of themselves, and tells the user.
 
-    `again` is the command that goes on with the sweep.
+    `again` is the command that goes on with the sweep. Raises UserError while another process runs it.
     """
 
     def __init__(self, sweep: Path, overview: Overview, *, again: str) -> None:
         self.sweep = sweep
         self.overview = overview
         self.again = again
+        self._alone = ExitStack()
+        self._alone.enter_context(alone(sweep, wait=False))
         self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.started = self._spoken = time.monotonic()
         self._reader = state.Reader(sweep)
@@ -152,6 +155,7 @@ class Display:
             self._thread.join()
             self._look()
             self._bar.close()
+            self._alone.close()
 
     @property
     def elapsed(self) -> float:

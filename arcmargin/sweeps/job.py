@@ -22,9 +22,6 @@ from arcmargin.sweeps.state import Reporter
 
 log = logging.getLogger("arcmargin")
 
-LOG = "run.log"
-TRACEBACK = "traceback.txt"
-
 
 def run_alone(cfg: DictConfig, folder: Path) -> float | None:
     """One run that no sweep started: its score. A mistake of the user's ends the process."""
@@ -72,7 +69,10 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
         reporter.skip(before.score)
         return before.score
 
+    acting: list[Settings] = []
+
     def on_settings(settings: Settings) -> None:
+        acting.append(settings)
         reporter.job.name = settings.name
 
     def on_epoch(done: int, total: int, accuracy: float) -> None:
@@ -84,7 +84,7 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
         try:
             reporter.begin()
             result = run(cfg, folder, group=sweep, on_settings=on_settings, on_epoch=on_epoch)
-            (folder / TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
+            (folder / state.TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
             reporter.end("finished", score=result.score)
             return result.score
         except Interrupted:
@@ -93,9 +93,9 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
             if signals.received():
                 reporter.end("interrupted")
                 raise KeyboardInterrupt from error
-            (folder / TRACEBACK).write_text(traceback.format_exc())
+            (folder / state.TRACEBACK).write_text(traceback.format_exc())
             traceback.print_exc()  # into the job's log
-            result = failed(cfg, error)
+            result = failed(cfg, error, *acting)
             if finished(folder, identity(cfg)) is None:
                 result.write(folder)
             reporter.job.name = result.settings.name
@@ -116,7 +116,7 @@ def _own_output(folder: Path, job: state.Job) -> Iterator[None]:
     logger.addHandler(notes)
     try:
         with (
-            open(folder / LOG, "a", buffering=1, encoding="utf-8") as file,
+            open(folder / state.LOG, "a", buffering=1, encoding="utf-8") as file,
             redirect_stdout(file),
             redirect_stderr(file),
         ):

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import subprocess
+import traceback
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -24,12 +25,17 @@ from omegaconf import DictConfig, open_dict
 from arcmargin.errors import UserError
 from arcmargin.job.folder import finished
 from arcmargin.job.identity import identity
+from arcmargin.job.user_errors import sentence
 from arcmargin.record import display_path
 from arcmargin.sweeps import state
 from arcmargin.sweeps.command_line import refuse
 from arcmargin.sweeps.state import Reporter
 
 log = logging.getLogger("arcmargin")
+
+
+class ProcessDied(Exception):
+    """A job's process came to an end before the job did; the message says what is known of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +61,17 @@ class SweepLauncher(Launcher):
     ) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.first: dict[Path, Job] = {}  # of all asked for; a search may ask again later
+        try:
+            self.check()
+        except UserError as error:
+            refuse(error)
+
+    def check(self) -> None:
+        """Raises UserError for what would keep every job from beginning."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
-        """Runs them all; returns those whose process came to an end before they did, and why."""
+        """Runs them all; returns those that could not be run to their end, and why."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -93,13 +106,18 @@ class SweepLauncher(Launcher):
         return todo
 
     def _run(self, todo: Sequence[Job]) -> None:
-        """Those whose process died get one more try, each by itself: the memory may have been short."""
-        for job, error in self.run(todo).items():
-            if state.stopped(job.folder.parent):
-                return
-            log.error("a worker died: %s; once more: %s", one_line(error), display_path(job.folder))
-            for error in self.run([job]).values():
-                log.error("interrupted: %s (%s)", display_path(job.folder), one_line(error))
+        """A job whose process died gets one more try, by itself: the memory may have been short."""
+        for job, reason in self.run(todo).items():
+            error: Exception | None = reason
+            where = display_path(job.folder)
+            if isinstance(error, ProcessDied) and not state.stopped(job.folder.parent):
+                log.error("%s; once more: %s", error, where)
+                error = self.run([job]).get(job)
+            if isinstance(error, ProcessDied):
+                log.error("interrupted: %s (%s)", where, error)
+            elif error is not None:
+                log.error("%s", "".join(traceback.format_exception(error)))
+                _reporter(job).end("failed", error=sentence(error))
 
     def payload(self, job: Job) -> tuple[Any, ...]:
         """The arguments of `worker.work`."""
@@ -137,6 +155,7 @@ class ProcessLauncher(SweepLauncher):
                     executor, device, job = busy.pop(task)
                     error = task.exception()
                     if isinstance(error, BrokenExecutor):
+                        error = ProcessDied("a worker died, perhaps for want of memory")
                         executor = _executor(device)
                         executors.append(executor)
                     if isinstance(error, Exception):
@@ -151,14 +170,16 @@ class ProcessLauncher(SweepLauncher):
                 executor.shutdown(wait=False, cancel_futures=True)
         return lost
 
-    def _devices(self, jobs: int) -> list[str | None]:
-        """The GPU of each process; None for the CPU, and for one that may see them all."""
-        import joblib
-
+    def check(self) -> None:
         if self.n_jobs == 0 or self.n_jobs < -1:
             raise UserError(
                 f"hydra.launcher.n_jobs must be at least 1, or -1 for all, got {self.n_jobs}"
             )
+
+    def _devices(self, jobs: int) -> list[str | None]:
+        """The GPU of each process; None for the CPU."""
+        import joblib
+
         gpus: list[str] = []
         if self.config.trainer.get("accelerator") in ("auto", "gpu", "cuda"):
             gpus = visible_gpus()
@@ -197,7 +218,8 @@ def visible_gpus() -> list[str]:
     return done.stdout.split()
 
 
-def _reporter(job: Job, name: str = "") -> Reporter:
+def _reporter(job: Job, name: str | None = None) -> Reporter:
+    name = name or job.config.hydra.runtime.choices["header"]
     return Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
 
 
@@ -207,8 +229,3 @@ def _returned(job: Job) -> JobReturn:
     done = JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED)
     done.return_value = None if result is None or result.score is None else float(result.score)
     return done
-
-
-def one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,5 +1,6 @@
 """Jobs as Ray tasks: on a cluster that runs, else on one of this machine for the sweep."""
 
+import importlib.util
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.sweeps import state
-from arcmargin.sweeps.launcher import Job, SweepLauncher
+from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
 
 
 class RayLauncher(SweepLauncher):
@@ -20,14 +21,16 @@ class RayLauncher(SweepLauncher):
         self.init: Mapping[str, Any] = settings["init"]
         self.remote: Mapping[str, Any] = settings["remote"]
 
-    def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
-        try:
-            import ray
-        except ImportError as error:
+    def check(self) -> None:
+        if importlib.util.find_spec("ray") is None:
             raise UserError(
                 "hydra/launcher=ray needs the extra 'ray': pip install 'arcmargin[ray]'"
-            ) from error
+            )
+
+    def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
+        import ray
+
         from arcmargin.sweeps import worker
 
         logging.getLogger("ray").setLevel(logging.WARNING)
@@ -43,8 +46,10 @@ class RayLauncher(SweepLauncher):
                 for reference in done:
                     try:
                         ray.get(reference)
-                    except ray.exceptions.RayError as error:
+                    except ray.exceptions.RayTaskError as error:  # raised by the job
                         lost[asked[reference]] = error
+                    except ray.exceptions.RayError as error:
+                        lost[asked[reference]] = ProcessDied(f"a worker died ({one_line(error)})")
         except KeyboardInterrupt:
             state.stop(jobs[0].folder.parent)
             for reference in waiting:
@@ -52,3 +57,8 @@ class RayLauncher(SweepLauncher):
             ray.wait(waiting, num_returns=len(waiting), timeout=30)
             raise
         return lost
+
+
+def one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

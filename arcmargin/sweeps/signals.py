@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,7 +18,8 @@ def received() -> int | None:
     return _received
 
 
-def install(last_words: Callable[[], None]) -> None:
+@contextmanager
+def stopping(last_words: Callable[[], None]) -> Iterator[None]:
     """In the main process: they raise KeyboardInterrupt, once. A further one says `last_words`, kills
     the workers and ends this process."""
 
@@ -32,13 +33,9 @@ def install(last_words: Callable[[], None]) -> None:
         _received = number
         raise KeyboardInterrupt
 
-    global _received
-    _received = None
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in _STOPPING:  # a shell starts its background jobs with Ctrl-C ignored
-        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-            signal.signal(number, stop)
+    defaults = (signal.default_int_handler, signal.SIG_DFL)  # else a shell wants it ignored
+    with _handled_by(stop, [one for one in _STOPPING if signal.getsignal(one) in defaults]):
+        yield
 
 
 @contextmanager
@@ -51,14 +48,23 @@ def raising(error: type[Exception]) -> Iterator[None]:
             _received = number
             raise error(signal.Signals(number).name)
 
+    with _handled_by(interrupt, _STOPPING):
+        yield
+
+
+@contextmanager
+def _handled_by(
+    handler: Callable[[int, FrameType | None], None], numbers: Iterable[int]
+) -> Iterator[None]:
+    """Python handles signals in the main thread alone."""
     global _received
     _received = None
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, interrupt) for number in _STOPPING}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 FOLDER = ".progress"
 STOP_FILE = ".stop"
+LOG = "run.log"  # of a job, in its folder
+TRACEBACK = "traceback.txt"
 _SECONDS_BETWEEN = 0.5
 
 

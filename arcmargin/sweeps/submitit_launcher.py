@@ -1,5 +1,6 @@
 """Each job a process of its own, or a job of a Slurm cluster, by submitit."""
 
+import importlib.util
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 from arcmargin.errors import UserError
 from arcmargin.sweeps import state
-from arcmargin.sweeps.launcher import Job, SweepLauncher
+from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
 
 
 class Submission:
@@ -45,6 +46,12 @@ class SubmititLauncher(SweepLauncher):
             for key, value in parameters.items()
         }
 
+    def check(self) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise UserError(
+                "this hydra/launcher needs the extra 'submitit': pip install 'arcmargin[submitit]'"
+            )
+
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
         executor = self._executor()
         at_once = self.at_once or self._local_jobs()
@@ -62,7 +69,7 @@ class SubmititLauncher(SweepLauncher):
                     job = running.pop(submitted)
                     now = state.read_job(sweep, job.folder.name)
                     if now is None or now.state == "running":
-                        lost[job] = UncompletedJob(f"its state is {submitted.state}")
+                        lost[job] = ProcessDied(f"a process died, {submitted.state}")
                 time.sleep(0.2)
         except KeyboardInterrupt:
             state.stop(sweep)
@@ -73,12 +80,8 @@ class SubmititLauncher(SweepLauncher):
         return lost
 
     def _executor(self) -> Any:
-        try:
-            import submitit
-        except ImportError as error:
-            raise UserError(
-                "this hydra/launcher needs the extra 'submitit': pip install 'arcmargin[submitit]'"
-            ) from error
+        import submitit
+
         executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
         executor.update_parameters(**self.parameters)
         return executor
@@ -87,7 +90,3 @@ class SubmititLauncher(SweepLauncher):
         import joblib
 
         return max(1, joblib.cpu_count() // (self.parameters.get("cpus_per_task") or 1))
-
-
-class UncompletedJob(Exception):
-    """A job that came to an end before its work did."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from arcmargin.job.user_errors import sentence, users_mistake
 from arcmargin.record import display_path
-from arcmargin.sweeps import display
+from arcmargin.sweeps import display, state
 from arcmargin.sweeps.display import Display, format_duration
 
 _MOST_SHOWN = 30  # jobs of a kind; the folders have them all
@@ -44,9 +44,7 @@ def say(shown: Display) -> bool:
     if len(failed) > _MOST_SHOWN:
         _say(f"failed: {len(failed) - _MOST_SHOWN} more")
     if failed:
-        from arcmargin.sweeps.job import TRACEBACK
-
-        _say(f"why in full: {display_path(shown.sweep)}/*/{TRACEBACK}")
+        _say(f"why in full: {display_path(shown.sweep)}/*/{state.TRACEBACK}")
     _say(_counts(shown))
     if failed or left:
         _say(f"to {'go on' if left else 'run only those again'}:\n  {shown.again}")

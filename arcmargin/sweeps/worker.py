@@ -41,17 +41,18 @@ def work(
     context: HydraContext, task: TaskFunction, config: DictConfig, singletons: dict[Any, Any]
 ) -> None:
     """Runs the job that `config` was composed for, as Hydra's launchers do. What becomes of it stands in
-    files."""
+    files; what is raised here is a fault of ours."""
     with _at_work:
         resolvers.register()
         setup_globals()
         Singleton.set_state(singletons)
         HydraConfig.instance().set_config(config)
         with signals.raising(Interrupted):  # Ctrl-C, SIGTERM
-            run_job(
+            done = run_job(
                 hydra_context=context,
                 task_function=task,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
+        _ = done.return_value  # raises what the task raised, as Hydra's sweeper does

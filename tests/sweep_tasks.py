@@ -1,0 +1,94 @@
+"""Small Hydra applications in the place of training: what the launchers do with jobs, in a second."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+from arcmargin.job.identity import identity
+from arcmargin.job.schema import CONF
+from arcmargin.record import Result, Settings
+from arcmargin.sweeps import resolvers
+
+resolvers.register()
+
+
+def finish(cfg):
+    """A finished result, whose score is the seed, and a note of the process that made it."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    made = Settings(header="arcface", dataset="digits", embedding_dim=2, identity=identity(cfg))
+    Result(settings=made, score=float(cfg.seed)).write(folder)
+    note = {
+        "process": os.getpid(),
+        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "attempts": len((folder / "attempts").read_text()) if (folder / "attempts").exists() else 0,
+    }
+    (folder / "note.json").write_text(json.dumps(note))
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_alive(process):
+    try:
+        return "(zombie)" not in (Path("/proc") / str(process) / "status").read_text()
+    except OSError:
+        return False
+
+
+def folders():
+    """All jobs' that have begun."""
+    return list(Path(HydraConfig.get().runtime.output_dir).parent.glob("*_seed*"))
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def quick(cfg):
+    finish(cfg)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def together(cfg):
+    """A job ends when `cfg.epochs` jobs run beside one another."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    (folder / "here").touch()
+    wait_until(lambda: len(list(folder.parent.glob("*/here"))) >= cfg.epochs)
+    finish(cfg)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def deadly(cfg):
+    """The job of seed 0 kills its process, the first `cfg.epochs` times, while another one works."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with (folder / "attempts").open("a") as file:
+        file.write(".")
+    if cfg.seed == 0 and len((folder / "attempts").read_text()) <= cfg.epochs:
+        wait_until(lambda: len(folders()) > 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if cfg.seed == 1:  # it is at work when the other one dies
+        wait_until(lambda: len(folders()) > 2)
+    finish(cfg)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def orphan(cfg):
+    """Says its process's id and sleeps until somebody ends it."""
+    (Path(HydraConfig.get().runtime.output_dir) / "process").write_text(str(os.getpid()))
+    threading.Event().wait(600)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def broken(cfg):
+    raise RuntimeError("a fault of ours")
+
+
+if __name__ == "__main__":
+    orphan()

@@ -1,0 +1,64 @@
+"""A sweep at a glance: what is said of its jobs, and how long it may take."""
+
+import pytest
+
+from arcmargin.sweeps.display import Overview, format_duration
+from arcmargin.sweeps.state import Job
+
+
+def job(key, state, **more):
+    return Job(key, "arcface m2=0.5", key, ["m2=0.5", f"seed={key}"], state=state, **more)
+
+
+def test_the_time_left_follows_the_pace():
+    seen = Overview(expected=4, swept=["seed"])
+    seen.update(job("0", "running"), now=100.0)
+    assert seen.seconds_left(110.0) is None
+    seen.update(job("0", "finished", score=0.9), now=110.0)
+    assert seen.seconds_left(110.0) == pytest.approx(30.0)
+    seen.update(job("1", "running", first_epoch=4, epoch=6, epochs=8), now=115.0)
+    assert seen.seconds_left(115.0) == pytest.approx(15 / 1.5 * 2.5)
+    seen.update(job("2", "skipped", score=0.8), now=115.0)
+    assert seen.seconds_left(115.0) == pytest.approx(15 / 1.5 * 1.5)
+    assert seen.line(115.0) == (
+        "2/4 done, 1 running, best 90.00 % (arcface m2=0.5 seed=0), about 15 s left"
+    )
+
+
+def test_a_repeated_job_does_not_count():
+    seen = Overview(expected=3)
+    seen.update(job("0", "finished", score=0.9), now=0.0)
+    seen.update(job("0~1", "repeated"), now=0.0)
+    assert seen.total == 2 and seen.done == 1 and seen.not_run == 1
+    assert seen.line(0.0).startswith("1/2 done, best 90.00 %")
+
+
+def test_a_search_knows_no_total():
+    seen = Overview()
+    seen.update(job("0", "finished", score=0.9), now=0.0)
+    seen.update(job("1", "failed", error="why"), now=0.0)
+    assert seen.line(10.0) == "1 done, 1 failed, best 90.00 % (arcface m2=0.5)"
+
+
+def test_a_job_that_is_over_in_one_line():
+    seen = Overview(swept=["m2", "optimizer.lr"])
+    done = Job("0", "arcface m2=0.5", "0", ["m2=0.5", "optimizer.lr=0.1"], state="finished")
+    done.score, done.seconds = 0.98765, 100.0
+    assert seen.outcome(done) == "arcface m2=0.5 lr=0.1: validation accuracy 98.77 % in 2 min"
+    done.state, done.error = "failed", "why"
+    assert seen.outcome(done) == "arcface m2=0.5 lr=0.1 failed: why"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (0.5, "0.5 s"),
+        (0.96, "1 s"),
+        (89.0, "89 s"),
+        (90.0, "2 min"),
+        (9e3, "2.5 h"),
+    ],
+)
+def test_a_duration_in_words(seconds, text):
+    assert format_duration(seconds) == text
