@@ -8,9 +8,9 @@ from arcmargin.metrics.table import UNSEEN_IN_TABLES
 from arcmargin.record import find_records
 from arcmargin.report.configurations import configurations
 from arcmargin.report.labels import labels
-from arcmargin.report.text_tables import markdown, noise_markdown
 from arcmargin.report.statistics import against_baseline
 from arcmargin.report.tables import summary_rows
+from arcmargin.report.text_tables import markdown, noise_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())
