@@ -36,7 +36,8 @@ def main() -> None:
         fill(ax, centre + low, centre + high, COLOURS[label], 0.45)
         fill(ax, centre + high, centre + high + gap, GAP, 1.0)
         ax.plot(*zip((0, 0), *point([centre], 1.0), strict=True), color=COLOURS[label], lw=2)
-    ax.scatter(*point(degrees, 1.0).T, s=9, c=[COLOURS[label] for label in labels], zorder=3)
+    x, y = point(degrees, 1.0).T
+    ax.scatter(x, y, s=9, c=[COLOURS[label] for label in labels], zorder=3)
 
     first, second = around.centre[:2]
     (one,) = np.flatnonzero(labels == 0)[degrees[labels == 0].argsort()[-6:-5]]
@@ -47,7 +48,7 @@ def main() -> None:
     span(ax, first, second, 0.32, "centre\ngap", inside=True)
     span(ax, first, degrees[one], 0.62, "to its own\ncentre", inside=True, aside=-38)
     span(ax, degrees[one], second, 0.78, "to the nearest\nother centre", inside=True, aside=4)
-    ax.scatter(*point([degrees[one]], 1.0).T, s=46, c=COLOURS[0], edgecolors=INK, zorder=4)
+    ax.scatter(x[one], y[one], s=46, c=COLOURS[0], edgecolors=INK, zorder=4)
     ax.plot(*zip((0, 0), *point([degrees[one]], 1.0), strict=True), color=INK, lw=1, ls=(0, (3, 2)))
     caption = "An image's margin: its angle to the nearest other centre less that to its own."
     ax.text(0, -1.17, caption, fontsize=9, color=INK, ha="center", va="center")
@@ -84,7 +85,9 @@ def span(
     middle = point([(start + end) / 2 + aside], radius + (-0.14 if inside else 0.1))[0]
     rim = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": FAINT, "lw": 0.4, "alpha": 0.9}
     ha = "center" if inside else ("right" if middle[0] < -0.2 else "left")
-    ax.text(*middle, name, fontsize=9, color=INK, ha=ha, va="center", bbox=rim, zorder=5)
+    ax.text(
+        middle[0], middle[1], name, fontsize=9, color=INK, ha=ha, va="center", bbox=rim, zorder=5
+    )
 
 
 if __name__ == "__main__":

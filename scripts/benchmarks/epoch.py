@@ -27,9 +27,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from arcmargin import libraries, run
 from arcmargin.data.image_data import Batches, ImageData, Split
-from arcmargin.job import results
+from arcmargin.job import schema
+from arcmargin.job.build import build_backbone
+from arcmargin.record import Settings
 from arcmargin.training.module import MarginModule
 from arcmargin.training.train import train
 from benchmarks import mnist_like
@@ -132,7 +133,8 @@ def _compiled() -> dict[str, Any]:
 
 
 def configuration(settings: list[str]) -> DictConfig:
-    with initialize_config_dir(str(run.CONF), version_base="1.3"):
+    schema.store()
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
         return compose("config", settings, return_hydra_config=True)
 
 
@@ -169,7 +171,6 @@ def ours(
     cfg: DictConfig, data: ImageData, *, after: int = 0, keep: list[Any] | None = None
 ) -> float:
     """Seconds that a run trains from the end of epoch `after` on; `keep` receives the module."""
-    libraries.quiet()
     backbone, header, augment = parts(cfg, data)
     module = MarginModule(
         backbone,
@@ -183,18 +184,25 @@ def ours(
         module.backbone.compile()
     watch, make = Stopwatch(after), instantiate(cfg.trainer)
     with tempfile.TemporaryDirectory() as folder:
-        logger = _logger(cfg, data, Path(folder))
+        settings = Settings(
+            header="arcface",
+            dataset="digits",
+            embedding_dim=cfg.embedding_dim.size,
+            epochs=cfg.epochs,
+        )
+        logger = _logger(cfg, settings, Path(folder))
         try:
             train(
                 module,
                 data,
                 lambda **given: make(**{**given, "callbacks": [*given["callbacks"], watch]}),
+                settings,
                 epochs=cfg.epochs,
                 batch_size=cfg.batch_size,
                 seed=cfg.seed,
                 folder=Path(folder),
                 logger=logger,
-                watch=logger.watch if logger else None,
+                on_moment=logger.show_moment if logger else None,
             )
         finally:
             if logger:
@@ -204,14 +212,13 @@ def ours(
     return watch.seconds
 
 
-def _logger(cfg: DictConfig, data: ImageData, folder: Path) -> Any:
+def _logger(cfg: DictConfig, settings: Settings, folder: Path) -> Any:
     if cfg.logger is None:
         return None
     content: Any = {k: v for k, v in cfg.items() if k not in ("hydra", "sweep", "logger")}
     config: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
-    record = results.new_record(config, cfg.hydra.runtime.choices, [], data.class_names)
     start = instantiate(cfg.logger, mode="offline", _convert_="all")
-    return start(record=record, config=config, folder=folder)
+    return start(settings=settings, config=config, folder=folder)
 
 
 def loop(

@@ -27,7 +27,7 @@ def test_the_first_command_leaves_everything_it_names(finished):
         assert (folder / name).stat().st_size > 0, name
     assert (folder / ".hydra" / "config.yaml").exists()
     assert (folder / "checkpoints" / "last.ckpt").exists()
-    for line in ("accuracy", "gap mean", "embedding.png", f"outputs/runs/{folder.name}"):
+    for line in ("accuracy", "mean gap", "embedding.png", f"outputs/runs/{folder.name}"):
         assert line in done.stdout
 
 
