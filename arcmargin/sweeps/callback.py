@@ -58,7 +58,7 @@ class SweepCallback(Callback):
 def _end(shown: Display, config: DictConfig) -> bool:
     """The report and the last lines; returns whether there is nothing left to do."""
     reported = True
-    if any(result.finished for result in find_records(shown.sweep).records):
+    if any(result.finished for result in find_results(shown.sweep).results):
         try:
             _report(shown, config)
         except Exception as error:
