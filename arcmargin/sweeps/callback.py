@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
+from arcmargin.record import find_results
 from arcmargin.sweeps import display, state, summary
 from arcmargin.sweeps.command_line import refuse
 from arcmargin.sweeps.display import Display, Overview

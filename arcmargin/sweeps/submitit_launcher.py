@@ -155,8 +155,8 @@ class SlurmLauncher(SubmititLauncher):
         import submitit
 
         given = dict(self.parameters)
-        generic = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb")
-        generic += ("nodes", "name", "stderr_to_stdout")
+        generic = {"timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb"}
+        generic |= {"nodes", "name", "stderr_to_stdout"}
         minutes = given["timeout_min"] = given.get("timeout_min") or _time_limit(
             given.get("partition")
         )
