@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
+from arcmargin.record import find_results
 from arcmargin.sweeps import display, state, summary
 from arcmargin.sweeps.command_line import refuse
 from arcmargin.sweeps.display import Display, Overview
@@ -58,7 +59,7 @@ class SweepCallback(Callback):
 def _end(shown: Display, config: DictConfig) -> bool:
     """The report and the last lines; returns whether there is nothing left to do."""
     reported = True
-    if any(result.finished for result in find_records(shown.sweep).records):
+    if any(result.finished for result in find_results(shown.sweep).results):
         try:
             _report(shown, config)
         except Exception as error:

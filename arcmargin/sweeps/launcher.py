@@ -35,7 +35,14 @@ log = logging.getLogger("arcmargin")
 
 
 class ProcessDied(Exception):
-    """A job's process came to an end before the job did; the message says what is known of it."""
+    """A job's process came to an end before the job did; the message says what is known of it.
+
+    `again`: whether a second try makes sense.
+    """
+
+    def __init__(self, message: str, *, again: bool = True) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +117,8 @@ class SweepLauncher(Launcher):
         for job, reason in self.run(todo).items():
             error: Exception | None = reason
             where = display_path(job.folder)
-            if isinstance(error, ProcessDied) and not state.stopped(job.folder.parent):
+            stopped = state.stopped(job.folder.parent)
+            if isinstance(error, ProcessDied) and error.again and not stopped:
                 log.error("%s; once more: %s", error, where)
                 error = self.run([job]).get(job)
             if isinstance(error, ProcessDied):
@@ -221,6 +229,13 @@ def visible_gpus() -> list[str]:
 def _reporter(job: Job, name: str | None = None) -> Reporter:
     name = name or job.config.hydra.runtime.choices["header"]
     return Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
+
+
+def has_ended(job: Job) -> bool:
+    """By its own word, or by the result that it left."""
+    now = state.read_job(job.folder.parent, job.folder.name)
+    ended = now is not None and now.state != "running"
+    return ended or finished(job.folder, identity(job.config)) is not None
 
 
 def _returned(job: Job) -> JobReturn:

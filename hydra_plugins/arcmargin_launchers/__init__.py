@@ -11,5 +11,9 @@ class RayLauncher(ray_launcher.RayLauncher):
     pass
 
 
-class SubmititLauncher(submitit_launcher.SubmititLauncher):
+class LocalLauncher(submitit_launcher.LocalLauncher):
+    pass
+
+
+class SlurmLauncher(submitit_launcher.SlurmLauncher):
     pass
