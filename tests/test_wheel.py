@@ -76,9 +76,7 @@ def test_a_sweep_finds_the_launcher_and_is_reported(installed, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "name", ["arcmargin", *map("arcmargin-{}".format, "report embed verify export".split())]
-)
+@pytest.mark.parametrize("name", ["", "-report", "-embed", "-verify", "-export"])
 def test_every_command_says_how_it_is_used(installed, tmp_path, name):
     command, _ = installed
-    assert name.removeprefix("arcmargin-") in command(name, "--help", cwd=tmp_path)
+    assert "arcmargin" in command(f"arcmargin{name}", "--help", cwd=tmp_path)

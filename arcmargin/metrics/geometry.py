@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.directions import directions
 
 ARC_PERCENTILES = (5.0, 95.0)
 ROWS_AT_A_TIME = 8192  # bounds memory at ROWS_AT_A_TIME x C cosines
@@ -81,16 +82,14 @@ def _with_direction(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndar
             "embeddings must be (N, D) with N labels, got embeddings of shape "
             f"{embeddings.shape} and labels of shape {labels.shape}"
         )
-    embeddings = embeddings.astype(np.float64)
-    norms = np.linalg.norm(embeddings, axis=1)
-    usable = np.isfinite(norms) & (norms > 0)
+    unit, usable = directions(embeddings)
     if not usable.all():
         warnings.warn(
             f"{np.count_nonzero(~usable)} of {len(usable)} embeddings have no direction (zero or "
             "not finite) and are left out of the geometry metrics",
             stacklevel=3,
         )
-    return embeddings[usable] / norms[usable, None], labels[usable]
+    return unit[usable], labels[usable]
 
 
 def _unit_means(

@@ -1,8 +1,8 @@
-"""Cosines between many embeddings, a block of rows at a time, rounded to whole steps.
+"""Cosines between many embeddings, a block at a time, as whole numbers: 0 is cos = 1, the last -1.
 
-Step 0 is a cosine of 1, step STEPS - 1 a cosine of -1. A step is about as fine as single precision
-computes a cosine; two cosines in one step count as tied. So a histogram of STEPS counts takes the
-place of a list of all pairs, and 50,000 embeddings need no 50,000 × 50,000 matrix.
+Cosines less than RESOLUTION apart count as equal: about what single precision leaves of them. A
+histogram over these steps then replaces a list of all pairs, so 50,000 embeddings need no 50,000²
+matrix; where two scores fall into one step, they count as tied.
 """
 
 import warnings
@@ -11,29 +11,28 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
+from arcmargin.metrics.directions import directions
+
 STEPS = 2**20
 RESOLUTION = 2 / (STEPS - 1)
 BLOCK = 2**22  # cosines at a time
 
 
 def unit_rows(embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Each row divided by its norm, float32. A row that is zero or not finite becomes zero, and so is
-    similar to nothing: leaving it out would flatter the result. Warns of such rows."""
-    embeddings = embeddings.astype(np.float64)
-    norms = np.linalg.norm(embeddings, axis=1)
-    usable = np.isfinite(norms) & (norms > 0)
+    """Each row at length one, float32. A row without a direction becomes zero, like nothing else:
+    leaving it out would flatter the result."""
+    unit, usable = directions(embeddings)
     if not usable.all():
         warnings.warn(
             f"{np.count_nonzero(~usable)} of {len(usable)} embeddings have no direction (zero or "
             "not finite); they count as similar to nothing",
             stacklevel=2,
         )
-    rows = np.where(usable[:, None], embeddings, 0.0) / np.where(usable, norms, 1.0)[:, None]
-    return rows.astype(np.float32)
+    return unit.astype(np.float32)
 
 
 def steps(cosines: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
-    """The step of each cosine: the more similar, the smaller."""
+    """The more similar, the smaller the number."""
     scaled = (1 - cosines) * ((STEPS - 1) / 2) + 0.5
     return np.clip(scaled, 0, STEPS - 1).astype(np.int64)
 

@@ -1,107 +1,334 @@
-"""What a metric in a record is called, in which unit it is shown, and which way is better.
+"""The table of metrics: what each is called, its unit, which way is better, and what it means.
 
-A metric that is not listed here, such as one that a later version writes, appears under its own name.
+Terminal, report, pages, W&B and docs/metrics.md read it. A metric that is not listed here, such as
+one of a user's own, appears under its own name.
+
+python -m arcmargin.metrics.table > docs/metrics.md
 """
 
 import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-from arcmargin.record import Record
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 PREDICTED = "gap_predicted_deg"  # follows from the settings: no noise, nothing to compare
+VALIDATION = "val_"  # before the name of a metric: of the validation split, after each epoch
 
 
 class Metric(NamedTuple):
+    """One row. A name with `{x}` stands for a family, such as TAR at several rates."""
+
     name: str  # in records
     title: str
+    meaning: str  # one sentence
     unit: str = ""
     factor: float = 1.0  # from the record's number to the shown one
     digits: int | None = None  # None: four significant ones
-    better: int = 0  # 1: higher, -1: lower, 0: not known or neither
+    better: Literal[1, 0, -1] = 0  # 1: higher, -1: lower, 0: neither
 
     @property
     def heading(self) -> str:
         """`accuracy %`; degrees are the tables' unit of everything that has no other."""
         return f"{self.title} %" if self.unit == "%" else self.title
 
+    @property
+    def direction(self) -> str:
+        return {1: "higher is better", -1: "lower is better", 0: ""}[self.better]
+
+    @property
+    def best(self) -> Literal["max", "min"] | None:
+        """Which of many values is the best one; None where neither is."""
+        if not self.better:
+            return None
+        return "max" if self.better > 0 else "min"
+
+    @property
+    def explanation(self) -> str:
+        """The sentence of a tooltip: the meaning and the direction."""
+        return f"{self.meaning} {self.direction.capitalize()}." if self.better else self.meaning
+
     def shown(self, value: float) -> str:
+        """`98.71`: without the unit, for a table whose heading has it."""
         scaled = value * self.factor
         return f"{scaled:.4g}" if self.digits is None else f"{scaled:.{self.digits}f}"
 
+    def with_unit(self, value: float) -> str:
+        """`98.71 %`, `32.4°`"""
+        space = " " if self.unit and self.unit != "°" else ""
+        return f"{self.shown(value)}{space}{self.unit}"
 
-KNOWN = (
-    Metric("accuracy", "accuracy", "%", 100.0, 2, 1),
-    Metric("gap_min_deg", "gap min", "°", 1.0, 1, 1),
-    Metric("gap_mean_deg", "gap mean", "°", 1.0, 1, 1),
-    Metric(PREDICTED, "gap predicted", "°", 1.0, 1),
-    Metric("centre_gap_max_deg", "centre gap max", "°", 1.0, 1, -1),
-    Metric("centre_angle_min_deg", "centre angle min", "°", 1.0, 1, 1),
-    Metric("margin_p05_deg", "margin p05", "°", 1.0, 1, 1),
-    Metric("intra_angle_p50_deg", "intra angle p50", "°", 1.0, 2, -1),
-    Metric("intra_angle_deg", "intra angle", "°", 1.0, 2, -1),
+
+class Section(NamedTuple):
+    title: str
+    introduction: str
+    metrics: tuple[Metric, ...]
+
+
+_PERCENT: tuple[str, float, int] = ("%", 100.0, 2)
+_DEGREES: tuple[str, float, int] = ("°", 1.0, 1)
+
+SECTIONS = (
+    Section(
+        "The test split",
+        "Images of the classes that were trained on. A class's centre is the mean direction of its "
+        "test embeddings; the header's own class directions play no part in the angles.",
+        (
+            Metric(
+                "accuracy",
+                "accuracy",
+                "The share of test images that the header, without any margin, assigns to their own "
+                "class.",
+                *_PERCENT,
+                1,
+            ),
+            Metric(
+                "gap_min_deg",
+                "smallest gap",
+                "On the circle: the free angle between the two neighbouring arcs that lie closest; "
+                "below zero they overlap.",
+                *_DEGREES,
+                1,
+            ),
+            Metric(
+                "gap_mean_deg",
+                "mean gap",
+                "On the circle: the free angle between neighbouring arcs, averaged over all of them.",
+                *_DEGREES,
+                1,
+            ),
+            Metric(
+                PREDICTED,
+                "predicted gap",
+                "On the circle: the gap that the margin promises when the class centres stand "
+                "evenly; none where the margin asks for more than the circle has.",
+                *_DEGREES,
+            ),
+            Metric(
+                "centre_gap_max_deg",
+                "largest centre gap",
+                "On the circle: the largest angle between two neighbouring class centres; 360° "
+                "divided by the number of classes when they stand evenly.",
+                *_DEGREES,
+                -1,
+            ),
+            Metric(
+                "centre_angle_min_deg",
+                "nearest centres",
+                "The angle between the two class centres that lie closest.",
+                *_DEGREES,
+                1,
+            ),
+            Metric(
+                "margin_p05_deg",
+                "margin of 95 %",
+                "95 % of the images are closer to their own class's centre than to the nearest other "
+                "one by at least this angle.",
+                *_DEGREES,
+                1,
+            ),
+            Metric(
+                "intra_angle_p50_deg",
+                "median to centre",
+                "Half of the images lie within this angle of their own class's centre.",
+                "°",
+                1.0,
+                2,
+                -1,
+            ),
+            Metric(
+                "intra_angle_deg",
+                "mean to centre",
+                "The angle from an image to its own class's centre, averaged over the images.",
+                "°",
+                1.0,
+                2,
+                -1,
+            ),
+        ),
+    ),
+    Section(
+        "Unseen classes: verification",
+        "Are two images of the same class? A pair is accepted when the cosine of its embeddings "
+        "reaches a threshold; genuine pairs are of one class, impostor pairs of two.",
+        (
+            Metric(
+                "verification_auc",
+                "AUC",
+                "The chance that a genuine pair is more similar than an impostor pair.",
+                *_PERCENT,
+                1,
+            ),
+            Metric(
+                "verification_eer",
+                "EER",
+                "The error at the threshold that rejects as large a share of the genuine pairs as it "
+                "accepts of the impostor pairs.",
+                *_PERCENT,
+                -1,
+            ),
+            Metric(
+                "verification_tar_at_far_{x}",
+                "TAR@FAR {x}",
+                "The share of genuine pairs that is accepted when a share of {x} of the impostor "
+                "pairs is.",
+                *_PERCENT,
+                1,
+            ),
+            Metric(
+                "verification_accuracy",
+                "verification accuracy",
+                "The share of pairs judged rightly, each by the threshold that was best on the other "
+                "folds.",
+                *_PERCENT,
+                1,
+            ),
+        ),
+    ),
+    Section(
+        "Unseen classes: retrieval",
+        "Every image in turn searches all others.",
+        (
+            Metric(
+                "retrieval_recall_at_{x}",
+                "recall@{x}",
+                "The share of images that find one of their own class among the {x} nearest.",
+                *_PERCENT,
+                1,
+            ),
+            Metric(
+                "retrieval_r_precision",
+                "R-precision",
+                "The share of an image's own class among its R nearest, where R is the number of "
+                "other images that its class has.",
+                *_PERCENT,
+                1,
+            ),
+            Metric(
+                "retrieval_map_at_r",
+                "mAP@R",
+                "R-precision in which an image of the own class counts for more the earlier it comes.",
+                *_PERCENT,
+                1,
+            ),
+        ),
+    ),
+    Section(
+        "Unseen classes: identification",
+        "A gallery enrols one image a class; further images, the probes, search it.",
+        (
+            Metric(
+                "identification_rank_{x}",
+                "rank-{x}",
+                "The share of probes whose class is among the {x} most similar of the gallery.",
+                *_PERCENT,
+                1,
+            ),
+            Metric(
+                "identification_fnir_at_fpir_{x}",
+                "FNIR@FPIR {x}",
+                "The share of probes of enrolled classes that is missed when a share of {x} of the "
+                "probes of other classes is wrongly found.",
+                *_PERCENT,
+                -1,
+            ),
+        ),
+    ),
+    Section(
+        "Training",
+        "One value an epoch. The metrics of the test split are measured on the validation split "
+        f"as well, where their names begin with `{VALIDATION}`.",
+        (
+            Metric(
+                "train_loss",
+                "training loss",
+                "The header's loss, with its margin, averaged over the batches of an epoch.",
+                better=-1,
+            ),
+        ),
+    ),
 )
-# Of classes that training has not seen: those that a table shows, in its order.
-UNSEEN = (
-    Metric("verification_auc", "AUC", "%", 100.0, 2, 1),
-    Metric("verification_eer", "EER", "%", 100.0, 2, -1),
-    Metric("verification_tar_at_far_1e-02", "TAR@FAR 1e-2", "%", 100.0, 2, 1),
-    Metric("verification_tar_at_far_1e-03", "TAR@FAR 1e-3", "%", 100.0, 2, 1),
-    Metric("retrieval_recall_at_1", "recall@1", "%", 100.0, 2, 1),
-    Metric("retrieval_map_at_r", "mAP@R", "%", 100.0, 2, 1),
-    Metric("identification_rank_1", "rank-1", "%", 100.0, 2, 1),
-    Metric("identification_fnir_at_fpir_1e-01", "FNIR@FPIR 1e-1", "%", 100.0, 2, -1),
+ROWS = tuple(row for section in SECTIONS for row in section.metrics)
+# Those of unseen classes that a table for a page of paper has room for.
+UNSEEN_IN_TABLES = (
+    *("verification_auc", "verification_eer"),
+    *("verification_tar_at_far_1e-02", "verification_tar_at_far_1e-03"),
+    *("retrieval_recall_at_1", "retrieval_map_at_r"),
+    *("identification_rank_1", "identification_fnir_at_fpir_1e-01"),
 )
-# Open-set scores: the end of the name says what it is, what stands before it on which task or data.
-ENDINGS = (
-    (r"eer", "EER", -1),
-    (r"tar_at_far_(\d+e-?\d+|[\d.]+)", "TAR@FAR {}", 1),
-    (r"fnir_at_fpir_(\d+e-?\d+|[\d.]+)", "FNIR@FPIR {}", -1),
-    (r"(?:tpir|dir)_at_(?:fpir|far)_(\d+e-?\d+|[\d.]+)", "DIR@FAR {}", 1),
-    (r"recall_at_(\d+)", "recall@{}", 1),
-    (r"precision_at_(\d+)", "precision@{}", 1),
-    (r"rank_?(\d+)", "rank-{}", 1),
-    (r"map_at_r", "mAP@R", 1),
-    (r"map", "mAP", 1),
-    (r"r_precision", "R-precision", 1),
-    (r"auc|auroc", "AUC", 1),
-    (r"accuracy", "accuracy", 1),
-)
-TASKS = {"retrieval", "identification"}  # said by the measure's own name
 
 
 def metric(name: str) -> Metric:
-    for known in (*KNOWN, *UNSEEN):
-        if known.name == name:
-            return known
-    for pattern, title, better in ENDINGS:
-        found = re.fullmatch(rf"(?:(.+)_)?{pattern}", name)
-        if found:
-            groups = found.groups()
-            title = title.format(*(number.replace("e-0", "e-") for number in groups[1:]))
-            said = TASKS if "accuracy" in pattern else {*TASKS, "verification"}
-            before = " ".join(w for w in (groups[0] or "").split("_") if w and w not in said)
-            return Metric(name, f"{before} {title}".strip(), "%", 100.0, 2, better)
+    return _find(name)[1]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """As the table has them; what it does not have comes last, by name."""
+    return sorted(set(names), key=lambda name: (_find(name)[0], name))
+
+
+def metric_names(of_runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that are a number in any of these runs, in order."""
+    return in_order(
+        name for metrics in of_runs for name, value in metrics.items() if number(value) is not None
+    )
+
+
+def curves() -> list[Metric]:
+    """What training measures after each epoch."""
+    measured = [row.name for row in SECTIONS[0].metrics if row.name != PREDICTED]
+    return [metric(name) for name in ("train_loss", *(f"{VALIDATION}{name}" for name in measured))]
+
+
+def _find(name: str) -> tuple[int, Metric]:
+    """The place in the table, and the row with a family's `{x}` filled in."""
+    for place, row in enumerate(ROWS):
+        if found := re.fullmatch(re.escape(row.name).replace(r"\{x\}", "(.+)"), name):
+            x = "".join(found.groups()).replace("e-0", "e-")
+            title, meaning = row.title.replace("{x}", x), row.meaning.replace("{x}", x)
+            return place, row._replace(name=name, title=title, meaning=meaning)
+    if name.startswith(VALIDATION):
+        place, row = _find(name.removeprefix(VALIDATION))
+        title = f"validation {row.title}"
+        return place + len(ROWS), row._replace(name=name, title=title)
+    unknown = Metric(name, name, "")
     if name.endswith("_deg"):
-        return Metric(name, name.removesuffix("_deg").replace("_", " "), "°", 1.0, 2)
-    return Metric(name, name)
-
-
-def metric_names(records: Iterable[Record]) -> list[str]:
-    """The known metrics in their order, then the others by name; numbers only."""
-    present = {
-        name
-        for record in records
-        for name, value in record.metrics.items()
-        if number(value) is not None
-    }
-    known = [one.name for one in (*KNOWN, *UNSEEN) if one.name in present]
-    return known + sorted(present - set(known))
+        words = name.removesuffix("_deg").replace("_", " ")
+        unknown = Metric(name, words, "", "°", 1.0, 2)
+    return 2 * len(ROWS), unknown
 
 
 def number(value: Any, otherwise: Any = None) -> Any:
     """A float, from text too, or `otherwise`."""
     try:
         return otherwise if value is None else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return otherwise
+
+
+def as_markdown() -> str:
+    """docs/metrics.md"""
+    parts = [
+        "# Metrics\n",
+        "What each number is called and means. Angles are in degrees. This page is made by",
+        "`python -m arcmargin.metrics.table`, its picture by `python scripts/draw_metrics.py`.\n",
+        "![Arcs, gaps, centres and the margin of one image on the circle](metrics.png)\n",
+        "A class's **arc** runs from the 5th to the 95th percentile of its images around its",
+        "**centre**; the **gap** is what two neighbouring arcs leave free, the **centre gap** the angle",
+        "between their centres. An image's **margin** is its angle to the nearest other centre less",
+        "the angle to its own.",
+    ]
+    for section in SECTIONS:
+        parts += [f"\n## {section.title}\n", f"{section.introduction}\n"]
+        parts += [
+            "| metric | in records | unit | better | meaning |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for row in section.metrics:
+            title, meaning = (words.replace("{x}", "*x*") for words in (row.title, row.meaning))
+            better = row.direction.partition(" ")[0] or "–"
+            name = row.name.replace("{x}", "x")
+            parts.append(f"| {title} | `{name}` | {row.unit or '–'} | {better} | {meaning} |")
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")
