@@ -1,16 +1,14 @@
 """How fast everything is, as ratios to named baselines measured in the same run.
 
-    python scripts/benchmark.py                                    # all parts, some 20 minutes
+    python scripts/benchmark.py --out docs/benchmark.md            # all parts, some 20 minutes
     python scripts/benchmark.py --quick                            # a look, under two minutes
-    python scripts/benchmark.py --only epoch,start --out epoch.json
+    python scripts/benchmark.py --only epoch,start
 
-Writes the figures as JSON and, beside it, as the Markdown table that it prints. OMP_NUM_THREADS sets
-the threads.
+Prints the table and writes it as Markdown. OMP_NUM_THREADS sets the threads.
 """
 
 import argparse
 import importlib
-import json
 import multiprocessing
 import os
 import platform
@@ -21,7 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import met
+from arcmargin.job.provenance import git_commit
+from arcmargin.record import display_path, write_atomically
 
 PARTS = ("head", "epoch", "sweep", "start", "report")
 
@@ -32,26 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="smaller cases, fewer repeats")
     parser.add_argument("--only", default=",".join(PARTS), help="some of " + ",".join(PARTS))
-    parser.add_argument("--out", type=Path, default=Path("outputs/benchmark.json"), metavar="FILE")
+    parser.add_argument("--out", type=Path, default=Path("outputs/benchmark.md"), metavar="FILE")
     given = parser.parse_args(arguments)
     wanted = given.only.split(",")
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; expected some of {', '.join(PARTS)}")
-    if given.out.suffix != ".json":
-        parser.error(f"--out must end in .json, got {given.out}")
     rows: list[dict[str, Any]] = []
     for part in wanted:
         print(f"{part} …", file=sys.stderr, flush=True)
         start = time.perf_counter()
         rows += measured(part, quick=given.quick)
         print(f"{part}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    result = {"machine": machine(), "quick": given.quick, "rows": rows}
-    text = markdown(result)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    given.out.with_suffix(".md").write_text(text)
-    print(text)
-    print(given.out, given.out.with_suffix(".md"), sep="\n")
+    text = page(rows, machine(), quick=given.quick)
+    write_atomically(given.out, lambda file: file.write(text.encode()))
+    print(f"{text}\n{display_path(given.out)}")
     return 0
 
 
@@ -79,6 +72,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "commit": git_commit(),
     }
 
 
@@ -91,33 +85,32 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The table that the README shows, and the machine below it."""
-    header = ("part", "case", "measure", "baseline", "ratio", "range", "target", "met")
+def page(rows: Sequence[dict[str, Any]], machine: dict[str, Any], *, quick: bool) -> str:
+    """docs/benchmark.md"""
+    heads = ("part", "case", "measure", "baseline", "ratio", "range")
+    table = [heads, ("---",) * 4 + ("---:",) * 2]
+    for row in rows:
+        ratio = (f"{row['ratio']:.2f}", f"{row['ratio_low']:.2f}–{row['ratio_high']:.2f}")
+        table.append((*(row[key] for key in heads[:4]), *ratio))
+    where = (
+        f"{machine['device']}, {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['threads']} threads, torch {machine['torch']}, Python {machine['python']}, "
+        f"commit {machine['commit']}"
+    )
     lines = [
-        "| " + " | ".join(header) + " |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | --- |",
-    ]
-    for row in result["rows"]:
-        sign = "≤" if row["better"] == "lower" else "≥"
-        cells = (
-            *(row[key] for key in ("part", "case", "measure", "baseline")),
-            f"{row['ratio']:.2f}",
-            f"{row['ratio_low']:.2f}–{row['ratio_high']:.2f}",
-            "" if row["target"] is None else f"{sign} {row['target']:g}",
-            {None: "", True: "yes", False: "**no**"}[met(row)],
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    facts = result["machine"]
-    lines += [
+        "# Speed",
         "",
-        "Ratio: arcmargin / baseline, the median of repeats taken in turns, and their range. "
-        f"{facts['device']}, {facts['cores']} cores ({facts['processor']}), "
-        f"{facts['threads']} threads, torch {facts['torch']}, Python {facts['python']}"
-        f"{', --quick' if result['quick'] else ''}.",
+        "    python scripts/benchmark.py --out docs/benchmark.md",
+        "",
+        "Ratio: arcmargin / baseline, both measured in the same run, the median of repeats taken in "
+        "turns, and their range. Of time, memory and share less is better, of throughput more.",
+        "",
+        *(f"| {' | '.join(cells)} |" for cells in table),
+        "",
+        f"{where}{', --quick' if quick else ''}.",
     ]
-    if facts["device"] != "CPU":  # there absolute figures can be compared between machines
-        lines += ["", *filter(None, map(_absolute, result["rows"]))]
+    if machine["device"] != "CPU":  # there absolute figures can be compared between machines
+        lines += ["", *filter(None, map(_absolute, rows))]
     return "\n".join(lines) + "\n"
 
 

@@ -1,1 +1,1 @@
-"""Geometry of embeddings and open-set metrics: pure functions on arrays, and the table of metrics."""
+"""How embeddings do on classes that training never saw: verification, retrieval, identification."""

@@ -61,7 +61,7 @@ def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
     seconds = _seconds(f"head, {classes} (s)", steps, batch, repeats, in_a_row)
     rows = [
         row("head", f"{name}, {classes}", "time", FLOOR, ratios(seconds[name], seconds[FLOOR]),
-            target=1.25, absolute=_absolute(seconds, name, FLOOR))
+            absolute=_absolute(seconds, name, FLOOR))
         for name in HEADS
     ]  # fmt: skip
     slowest = max(HEADS, key=lambda name: sum(seconds[name]))
@@ -69,13 +69,13 @@ def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
     for other in (PEER, TEXTBOOK):
         over = ratios(seconds[slowest], seconds[other])
         absolute = _absolute(seconds, slowest, other)
-        rows.append(row("head", case, "time", other, over, target=1.0, absolute=absolute))
+        rows.append(row("head", case, "time", other, over, absolute=absolute))
     peak = {name: peak_bytes(steps[name], batch) for name in (FLOOR, *HEADS)}
     largest = max(HEADS, key=lambda name: peak[name])
     over = [peak[largest] / peak[FLOOR]]
     case = f"{largest} (the largest), {classes}"
     absolute = {"ours_bytes": peak[largest], "baseline_bytes": peak[FLOOR]}
-    return [*rows, row("head", case, "peak memory", FLOOR, over, target=1.1, absolute=absolute)]
+    return [*rows, row("head", case, "peak memory", FLOOR, over, absolute=absolute)]
 
 
 def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, 
     absolute["gradient_error"] = _gradient_error(chunked, dense, batch)
     if absolute["gradient_error"] > 1e-5:
         raise RuntimeError(f"the chunked gradient is off by {absolute['gradient_error']:.1e}")
-    timing = row("head", case, "time", FLOOR, ratios(seconds[case], seconds[FLOOR]), target=1.5,
+    timing = row("head", case, "time", FLOOR, ratios(seconds[case], seconds[FLOOR]),
                  absolute=absolute)  # fmt: skip
     gradients = 4 * d * (num_classes + N)
     ours, whole = (peak_bytes(step, batch) for step in (chunked, dense))
@@ -99,7 +99,7 @@ def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, 
     return [
         timing,
         row("head", f"{case}, beyond the gradients", "peak memory", "the same head, not chunked",
-            [beyond], target=0.15, absolute=absolute),
+            [beyond], absolute=absolute),
         row("head", f"{case}, gradients included", "peak memory", "the same head, not chunked",
             [ours / whole], absolute=absolute),
     ]  # fmt: skip

@@ -29,8 +29,8 @@ def measure(quick: bool) -> list[dict[str, Any]]:
         (seconds,) = in_turns(1 if quick else 3, "report (s)", lambda: _report(folder, peaks))
     case = f"report of {count:,} records"
     return [
-        row("report", case, "time", f"{SECONDS:g} s", [s / SECONDS for s in seconds], target=1.0),
-        row("report", case, "peak memory", "1 GB", [p / BYTES for p in peaks], target=1.0),
+        row("report", case, "time", f"{SECONDS:g} s", [s / SECONDS for s in seconds]),
+        row("report", case, "peak memory", "1 GB", [p / BYTES for p in peaks]),
     ]
 
 

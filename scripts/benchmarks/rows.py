@@ -14,8 +14,6 @@ def row(
     baseline: str,
     ratios: Sequence[float],
     *,
-    target: float | None = None,
-    better: str = "lower",
     absolute: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """One line of the table: the median ratio and the range over the repeats.
@@ -31,19 +29,8 @@ def row(
         "ratio": statistics.median(ratios),
         "ratio_low": min(ratios),
         "ratio_high": max(ratios),
-        "target": target,
-        "better": better,
         **(absolute or {}),
     }
-
-
-def met(row: dict[str, Any]) -> bool | None:
-    """Whether the median meets the target; None without one."""
-    if row["target"] is None:
-        return None
-    if row["better"] == "lower":
-        return bool(row["ratio"] <= row["target"])
-    return bool(row["ratio"] >= row["target"])
 
 
 def in_turns(repeats: int, what: str, *tasks: Callable[[], float]) -> list[list[float]]:

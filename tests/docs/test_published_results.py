@@ -1,61 +1,88 @@
-"""The tables that the README and docs/results.md show are those of the records beside them."""
+"""What the README and docs/ show of published runs is what docs/results/ holds."""
 
+import re
 from pathlib import Path
 
+import pandas as pd
+import publish
 import pytest
-
-from arcmargin.metrics.table import UNSEEN_IN_TABLES
-from arcmargin.record import find_records
-from arcmargin.report.configurations import configurations
-from arcmargin.report.labels import labels
-from arcmargin.report.statistics import against_baseline
-from arcmargin.report.tables import summary_rows
-from arcmargin.report.text_tables import markdown, noise_markdown
+from publishing.noise import holm
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())
-
-
-@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
-def test_the_published_table_agrees_with_its_records(folder):
-    found = find_records(folder)
-    assert found.records and not found.damaged
-    table = markdown(summary_rows(configurations(found.records)))
-    pages = ("README.md", "docs/results.md", "docs/unseen.md")
-    texts = [(ROOT / page).read_text() for page in pages]
-    assert any(table in text for text in texts), f"{folder.name}: the table reads\n{table}"
-
-
-@pytest.mark.parametrize(
-    "folder", [one for one in PUBLISHED if "_open" in one.name], ids=lambda folder: folder.name
+RESULTS = sorted(
+    path for path in (ROOT / "docs" / "results").glob("*.csv") if not path.stem.endswith("_roc")
 )
-def test_what_exceeds_the_noise_is_what_the_tests_say(folder):
-    found = configurations(find_records(folder).records)
-    metrics = ["accuracy", *UNSEEN_IN_TABLES, "verification_accuracy"]
-    table = noise_markdown(against_baseline(found, metrics), labels(found))
-    assert table in (ROOT / "docs" / "unseen.md").read_text(), f"it reads\n{table}"
+PAGES = ("README.md", "docs/results.md", "docs/unseen.md")
+each = pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
-def test_a_comparison_has_its_baseline(folder):
-    records = find_records(folder).records
-    headers = {record.header for record in records}
-    swept = any((record.m1, record.m2, record.m3) == (1, 0, 0) for record in records)
-    assert {"linear", "normface"} <= headers or swept or "seeds" in folder.name
+@pytest.fixture
+def copy(tmp_path):
+    """The pages and what they are made from, to be changed."""
+    for path in (*(ROOT / page for page in PAGES), *RESULTS):
+        place = tmp_path / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_making_the_tables_anew_changes_nothing(copy):
+    assert publish.rewrite(copy) == []
+
+
+@each
+def test_every_experiment_stands_on_a_page(path):
+    assert any(f"<!-- table: {path.stem} -->" in (ROOT / page).read_text() for page in PAGES)
+
+
+@pytest.mark.parametrize("kind", ["table", "noise"])
+def test_a_changed_number_is_noticed(copy, kind):
+    """One metric of one run decides the table."""
+    path = copy / "docs" / "results" / "digits_open.csv"
+    runs = publish.read(path)
+    one = (runs["header"] == "cosface") & (runs["embedding_dim"] == 128)
+    runs.loc[one, "accuracy"] = [0.5, 0.501, 0.502]
+    path.write_text(runs.to_csv(index=False))
+    assert publish.rewrite(copy) == [copy / "docs" / "unseen.md"]
+    page = (copy / "docs" / "unseen.md").read_text()
+    (changed,) = re.findall(rf"<!-- {kind}: digits_open -->.*?<!-- end -->", page, re.DOTALL)
+    assert {
+        "table": "| cosface | 128 | 1 | 0 | 0.35 | 50.10 ± 0.10 |",
+        "noise": "| accuracy % | 1 of 36 | cosface, 128-D, m3 = 0.35 -48.71 |",
+    }[kind] in changed
+
+
+def test_a_cell_is_the_mean_and_the_standard_deviation_over_the_seeds():
+    runs = publish.read(ROOT / "docs" / "results" / "mnist_circle.csv").set_index("header")
+    values = [100 * value for value in runs.loc["arcface", "accuracy"]]
+    mean = sum(values) / 3
+    sd = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
+    assert f"| arcface | 1 | 0.4887 | 0 | {mean:.2f} ± {sd:.2f} |" in (ROOT / PAGES[0]).read_text()
+
+
+def test_holms_steps():
+    """The smallest p times the number of comparisons, the next times one less, never falling."""
+    assert holm([0.03, 0.01, float("nan"), 0.04]) == pytest.approx([0.09, 0.04, 1.0, 0.09])
+
+
+@each
+def test_a_comparison_has_its_baseline(path):
+    runs = publish.read(path)
+    swept = (runs[["m1", "m2", "m3"]] == [1, 0, 0]).all(axis="columns") & runs["in_formula"]
+    assert {"linear", "normface"} <= set(runs["header"]) or swept.any() or "seeds" in path.stem
+
+
+@each
+def test_a_row_says_what_made_it_and_is_there_once(path):
+    runs = publish.read(path)
+    assert runs["run"].is_unique and not runs[["seed", "commit", "versions"]].isna().any(axis=None)
+    assert runs["commit"].str.fullmatch("[0-9a-f]{40}(-dirty)?").all()
+    curves = path.with_name(f"{path.stem}_roc.csv")
+    assert not curves.exists() or set(publish.read(curves)["run"]) == set(runs["run"])
 
 
 def test_none_of_ten_seeds_is_stuck():
-    records = find_records(ROOT / "docs" / "results" / "mnist_circle_ten_seeds").records
-    assert {(r.header, r.seed) for r in records} == {
-        (header, seed) for header in ("arcface", "cosface", "sphereface") for seed in range(10)
-    }
-    assert min(record.metrics["accuracy"] for record in records) > 0.98
-    assert max(record.metrics["centre_gap_max_deg"] for record in records) < 45
-
-
-def test_a_changed_record_is_noticed(tmp_path):
-    """The check above can fail: one metric of one record decides the table."""
-    records = find_records(PUBLISHED[0]).records
-    before = markdown(summary_rows(configurations(records)))
-    records[0].metrics["accuracy"] -= 0.01
-    assert markdown(summary_rows(configurations(records))) != before
+    runs = publish.read(ROOT / "docs" / "results" / "mnist_circle_ten_seeds.csv")
+    pairs = pd.MultiIndex.from_product([["arcface", "cosface", "sphereface"], range(10)])
+    assert set(zip(runs["header"], runs["seed"], strict=True)) == set(pairs)
+    assert runs["accuracy"].min() > 0.98 and runs["centre_gap_max_deg"].max() < 45

@@ -1,0 +1,106 @@
+"""The published results: docs/results, and the tables of README.md and docs/ that are made from them.
+
+    python scripts/publish.py outputs/sweeps/mnist_circle    # writes docs/results/mnist_circle.csv
+    python scripts/publish.py                                # makes the tables anew
+
+A sweep is refused when runs failed, come from several commits, or from a source tree with local
+changes. A page says which table stands where:
+
+    <!-- table: mnist_circle -->       mean ± standard deviation of each configuration
+    <!-- noise: mnist_circle -->       what differs from its baseline by more than the noise
+    <!-- end -->                       the end of either; what is between is written here
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from publishing import noise, rows, tables
+
+from arcmargin.errors import UserError
+from arcmargin.record import display_path, write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKED = re.compile(r"(<!-- (table|noise): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MAKERS = {"table": tables.summary, "noise": noise.differences}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sweep", nargs="?", type=Path, help="a sweep's folder, to be published")
+    given = parser.parse_args(arguments)
+    try:
+        written = publish(given.sweep, ROOT) if given.sweep else []
+        written += rewrite(ROOT)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(map(display_path, written)) or "nothing changed")
+    return 0
+
+
+def publish(sweep: Path, root: Path) -> list[Path]:
+    """The files in docs/results that the sweep's runs become."""
+    found = rows.results(sweep)
+    home = root / "docs" / "results" / sweep.resolve().name
+    frames = {
+        home.with_suffix(".csv"): rows.runs(found, sweep),
+        home.with_name(f"{home.name}_roc.csv"): rows.curves(found, sweep),
+    }
+    return [_write(path, _csv(frame)) for path, frame in frames.items() if frame is not None]
+
+
+def rewrite(root: Path) -> list[Path]:
+    """The pages of which a table changed."""
+    changed = []
+    for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+        before = page.read_text()
+        after = MARKED.sub(partial(_filled, page=page, root=root), before)
+        if after != before:
+            changed.append(_write(page, after))
+    return changed
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A file of docs/results."""
+    return pd.read_csv(path, dtype={"commit": str})
+
+
+def _filled(found: re.Match[str], page: Path, root: Path) -> str:
+    begin, kind, name, end = found.groups()
+    path = root / "docs" / "results" / f"{name}.csv"
+    if not path.exists():
+        raise UserError(
+            f"{display_path(page)} shows {name}, but there is no {display_path(path)}; publish "
+            f"that sweep: python scripts/publish.py outputs/sweeps/{name}"
+        )
+    runs = read(path)
+    source = f"[Each run]({os.path.relpath(path, page.parent)}), of {_commits(runs)}."
+    return (
+        f"{begin}\n{MAKERS[kind](runs)} {source if kind == 'table' else ''}".rstrip() + f"\n\n{end}"
+    )
+
+
+def _commits(runs: pd.DataFrame) -> str:
+    """`commit 9abfb54`; several: a table from before publishing refused that."""
+    names = [f"{name[:7]}{name[40:]}" for name in sorted(runs["commit"].unique())]
+    return f"commit {names[0]}" if len(names) == 1 else f"commits {', '.join(names)}"
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _write(path: Path, text: str) -> Path:
+    return write_atomically(path, lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

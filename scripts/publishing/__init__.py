@@ -1,0 +1,1 @@
+"""From a sweep's records to the files in docs/results, and from these to the tables and figures."""

@@ -1,0 +1,115 @@
+"""Records as two tables: what each run was and measured, and where unseen classes were verified, its
+ROC curve."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from arcmargin.errors import UserError
+from arcmargin.record import Result, find_results
+
+HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")  # then the others by name
+SETTINGS = (
+    "header", "m1", "m2", "m3", "s", "in_formula", "gap_deg", "dataset", "embedding_dim",
+    "num_classes", "backbone", "optimizer", "epochs", "batch_size", "threads", "seed",
+)  # fmt: skip
+# Two runs are of one configuration when they differ in none of these.
+CONFIGURATION = (
+    "dataset", "embedding_dim", "backbone", "optimizer", "epochs", "batch_size",
+    "header", "m1", "m2", "m3", "s", "overrides",
+)  # fmt: skip
+# Overrides that change no result; others are kept where no column shows them.
+BOOKKEEPING = {"seeds", "sweep", "logger", "wandb", "hydra", "data_dir", "resume", "on_error"}
+
+
+def results(sweep: Path) -> list[Result]:
+    """The runs of a sweep. Raises UserError, naming the runs, unless all finished and come from one
+    commit without local changes."""
+    found = find_results(sweep)
+    broken = found.damaged + [f"{folder} has no record" for folder in found.unfinished]
+    broken += [f"{_name(run, sweep)} failed" for run in found.results if not run.finished]
+    if broken:
+        raise UserError(f"{sweep} is not whole: {_list(broken)}; run the sweep's command again")
+    if not found.results:
+        raise UserError(f"no runs in {sweep}: expected a sweep's folder, outputs/sweeps/NAME")
+    commits = defaultdict(list)
+    for run in found.results:
+        commits[run.git_commit].append(_name(run, sweep))
+    for commit, names in commits.items():
+        if commit is None or commit.endswith("-dirty"):
+            what = "no known commit" if commit is None else f"{commit}: with local changes"
+            raise UserError(
+                f"{sweep} has runs of {what} ({_list(names)}); what is published can be made again: "
+                "commit, and run them from the source tree"
+            )
+    if len(commits) > 1:
+        named = (f"{commit} ({_list(names)})" for commit, names in commits.items())
+        raise UserError(
+            f"{sweep} has runs of {len(commits)} commits: {'; '.join(named)}; a table compares "
+            "runs of one: run the sweep anew under another name"
+        )
+    return found.results
+
+
+def runs(results: Sequence[Result], sweep: Path) -> pd.DataFrame:
+    """One row a run, sorted by its settings: settings, score, metrics with the ends of their 95 %
+    intervals (_low, _high), commit and versions. A column that is empty throughout is left out."""
+    names = dict.fromkeys(name for run in results for name in run.metrics)
+    rows = []
+    for run in results:
+        row: dict[str, Any] = {"run": _name(run, sweep)}
+        row |= {key: getattr(run.settings, key) for key in SETTINGS}
+        row["overrides"] = " ".join(_kept(run.settings.overrides)) or None
+        row["score"] = run.score
+        for name in names:
+            row[name] = run.metrics.get(name)
+            row[f"{name}_low"], row[f"{name}_high"] = run.intervals.get(name, (None, None))
+        row["commit"] = run.git_commit
+        row["versions"] = " ".join(f"{name}={version}" for name, version in run.versions.items())
+        rows.append(row)
+    frame = pd.DataFrame(rows).dropna(axis="columns", how="all").convert_dtypes()
+    order = [key for key in (*CONFIGURATION, "seed", "run") if key in frame]
+    return frame.sort_values(order, key=_rank, na_position="first", ignore_index=True)
+
+
+def curves(results: Sequence[Result], sweep: Path) -> pd.DataFrame | None:
+    """One row a run: its true accept rate at each false accept rate; None when no run has a curve."""
+    rows = {
+        _name(run, sweep): dict(zip(run.open_set.far, run.open_set.tar, strict=True))
+        for run in results
+        if run.open_set and run.open_set.far
+    }
+    if not rows:
+        return None
+    frame = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis="columns").round(5)
+    return frame.rename_axis("run").sort_index().reset_index()
+
+
+def _kept(overrides: Sequence[str]) -> list[str]:
+    keys = {text: text.lstrip("+~").partition("=")[0] for text in overrides}
+    shown = {*SETTINGS, "embedding_dim.size"}
+    return sorted(
+        text
+        for text, key in keys.items()
+        if key not in shown and key.partition("/")[0].partition(".")[0] not in BOOKKEEPING
+    )
+
+
+def _rank(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    if column.name != "header":
+        return column
+    return column.map(
+        lambda name: f"{HEADERS.index(name) if name in HEADERS else len(HEADERS)} {name}"
+    )
+
+
+def _name(run: Result, sweep: Path) -> str:
+    return run.folder.relative_to(sweep).as_posix() if run.folder else ""
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,97 @@
+"""What may be published, and what it becomes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import publish
+import pytest
+
+from arcmargin.errors import UserError
+from arcmargin.record import OpenSet, Result, Settings
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "publish.py"
+COMMIT = "0123456789" * 4
+
+
+def write(sweep, header, seed, *, commit=COMMIT, status="finished", **settings):
+    folder = sweep / f"{header}_seed{seed}"
+    settings = {"dataset": "digits", "embedding_dim": 2, "seed": seed, **settings}
+    Result(
+        settings=Settings(header=header, **settings),
+        status=status,
+        metrics={"accuracy": 0.9 + seed / 100, "verification_eer": None},
+        intervals={"accuracy": (0.8, 0.95)},
+        open_set=OpenSet(images=9, far=[0.001, 0.1], tar=[None, seed / 7]),
+        score=0.5,
+        versions={"python": "3.12", "torch": "2.9"},
+        git_commit=commit,
+    ).write(folder)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return tmp_path / "sweeps" / "tried"
+
+
+def test_a_row_a_run_sorted_by_its_settings(sweep, tmp_path):
+    names = [("zeta", 0), ("arcface", 1), ("arcface", 0), ("linear", 0)]
+    for header, seed in names:
+        margins = {} if header == "linear" else {"m2": 0.5, "s": 30.0}
+        write(
+            sweep,
+            header,
+            seed,
+            **margins,
+            overrides=[f"header={header}", f"seed={seed}", "sweep=tried", "optimizer.lr=0.3"],
+        )
+    table, roc = publish.publish(sweep, tmp_path)
+    assert table == tmp_path / "docs" / "results" / "tried.csv"
+    runs = publish.read(table)
+    order = list(zip(runs["header"], runs["seed"], strict=True))
+    assert order == [("linear", 0), ("arcface", 0), ("arcface", 1), ("zeta", 0)]
+    assert runs["accuracy"].tolist() == [0.9, 0.9, 0.91, 0.9] and set(runs["accuracy_low"]) == {0.8}
+    assert set(runs["overrides"]) == {"optimizer.lr=0.3"}
+    assert set(runs["versions"]) == {"python=3.12 torch=2.9"} and set(runs["commit"]) == {COMMIT}
+    assert runs["m2"].isna().tolist() == [True, False, False, False]
+    assert "m3" not in runs and "verification_eer" not in runs  # empty throughout
+    curves = publish.read(roc).set_index("run")
+    assert curves.loc["arcface_seed1", "0.1"] == pytest.approx(1 / 7, abs=1e-5)
+    assert curves["0.001"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        ({"commit": f"{COMMIT}-dirty"}, f"runs of {COMMIT}-dirty: with local changes"),
+        ({"commit": None}, "runs of no known commit"),
+        ({"commit": "f" * 40}, "runs of 2 commits: .*linear_seed0.*run the sweep anew"),
+        ({"status": "failed"}, "is not whole: arcface_seed1 failed"),
+    ],
+)
+def test_what_is_not_published_is_named_and_nothing_is_written(sweep, tmp_path, odd, says):
+    write(sweep, "linear", 0)
+    write(sweep, "arcface", 1, **odd)
+    with pytest.raises(UserError, match=says) as refused:
+        publish.publish(sweep, tmp_path)
+    assert "arcface_seed1" in str(refused.value) and not (tmp_path / "docs").exists()
+
+
+def test_a_run_that_was_cut_off_is_named(sweep, tmp_path):
+    write(sweep, "linear", 0)
+    (sweep / "arcface_seed0" / ".hydra").mkdir(parents=True)
+    with pytest.raises(UserError, match="arcface_seed0 has no record"):
+        publish.publish(sweep, tmp_path)
+
+
+def test_a_page_that_shows_what_was_never_published_is_named(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("<!-- table: tried -->\n<!-- end -->\n")
+    with pytest.raises(UserError, match=r"README\.md shows tried, but there is no .*tried\.csv"):
+        publish.rewrite(tmp_path)
+
+
+def test_the_command_line_says_a_mistake_in_a_sentence(tmp_path):
+    command = [sys.executable, SCRIPT, tmp_path / "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: no folder")
