@@ -28,6 +28,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.score import direction
 from arcmargin.sweeps.axes import Axis
 
 optuna.logging.set_verbosity(logging.WARNING)
@@ -138,6 +139,33 @@ class Settings(NamedTuple):
             after = max(self.prune_after, 1)
             return SuccessiveHalvingPruner(min_resource=after, reduction_factor=2)
         return NopPruner()
+
+
+def settings_of(sweeper: Mapping[str, Any], *, score: str, epochs: int) -> Settings:
+    """From hydra.sweeper. Raises UserError for what cannot be meant."""
+    for key in ("n_trials", "n_jobs"):
+        if not isinstance(sweeper[key], int) or sweeper[key] < 1:
+            raise UserError(
+                f"hydra.sweeper.{key} must be a whole number from 1 on, got {sweeper[key]}"
+            )
+    if not isinstance(sweeper["seed"], int) or sweeper["seed"] < 0:
+        raise UserError(
+            f"hydra.sweeper.seed must be a whole number from 0 on, got {sweeper['seed']}"
+        )
+    for key, known in (("sampler", SAMPLERS), ("pruner", (None, *PRUNERS))):
+        if sweeper[key] not in known:
+            names = " or ".join("null" if name is None else name for name in known)
+            raise UserError(f"hydra.sweeper.{key} must be {names}, got {sweeper[key]}")
+    after = sweeper["prune_after"]
+    if not isinstance(after, int | float) or not 0 <= after <= 1:
+        raise UserError(
+            f"hydra.sweeper.prune_after is a fraction of the epochs, from 0 to 1, got {after}"
+        )
+    return Settings(
+        direction=direction(score),
+        prune_after=round(after * epochs),
+        **{key: sweeper[key] for key in ("n_trials", "n_jobs", "sampler", "seed", "pruner")},
+    )
 
 
 def dimension(axis: Axis) -> Dimension:
@@ -282,10 +310,16 @@ class Pruning:
         study = settings.make_study("")
         study.add_trials(earlier)
         self.trial = study.ask()
+        self.seen = 0
 
-    def hopeless(self, epoch: int, score: float | None) -> bool:
-        """After epoch 1, 2, ...; a score that is not known stops nothing."""
-        if score is None:
-            return False
-        self.trial.report(score, epoch)
-        return bool(self.trial.should_prune())  # from Optuna, numpy's
+    def stop_after(self, curve: Sequence[float | None]) -> int | None:
+        """After which epoch, of those that it went through so far. A score that is not known stops
+        nothing."""
+        for epoch in range(self.seen + 1, len(curve) + 1):
+            self.seen = epoch
+            score = curve[epoch - 1]
+            if score is not None:
+                self.trial.report(score, epoch)
+                if self.trial.should_prune():
+                    return epoch
+        return None

@@ -31,15 +31,13 @@ BEST = "best.yaml"
 def run_search(
     sweeper: SearchSweeper,
     found: Sequence[Axis],
-    *,
-    each: Sequence[str] | str,
-    prune_after: float,
-    **given: Any,
+    given: Mapping[str, Any],
 ) -> None:
     """Raises UserError for a space that cannot be searched, before any job begins."""
     config = sweeper.config
-    settings = _settings(config.score, prune_after, config.epochs, given)
+    settings = search.settings_of(given, score=config.score, epochs=config.epochs)
     seeds = _seeds(found, config.seed)
+    each = given["each"]
     spaces = _spaces(found, [each] if isinstance(each, str) else each, sweeper.folder.name)
     path = sweeper.folder / journal.JOURNAL
     recorded = {study.study_name: study.trials for study in journal.load(path)}
@@ -57,29 +55,6 @@ def run_search(
         print(listing(batches.listed, more=total - len(batches.listed)))
     else:
         _conclude(studies, spaces, config.score, sweeper.folder)
-
-
-def _settings(
-    score: str, prune_after: float, epochs: int, given: Mapping[str, Any]
-) -> search.Settings:
-    for key in ("n_trials", "n_jobs"):
-        if not isinstance(given[key], int) or given[key] < 1:
-            raise UserError(
-                f"hydra.sweeper.{key} must be a whole number from 1 on, got {given[key]}"
-            )
-    for key, known in (("sampler", search.SAMPLERS), ("pruner", (None, *search.PRUNERS))):
-        if given[key] not in known:
-            names = ", ".join("null" if name is None else name for name in known)
-            raise UserError(f"hydra.sweeper.{key} must be one of {names}, got {given[key]}")
-    if not isinstance(given["seed"], int) or given["seed"] < 0:
-        raise UserError(f"hydra.sweeper.seed must be a whole number from 0 on, got {given['seed']}")
-    if not 0 <= prune_after <= 1:
-        raise UserError(
-            f"hydra.sweeper.prune_after is a fraction of the epochs, 0 to 1, got {prune_after}"
-        )
-    return search.Settings(
-        direction=scoring.direction(score), prune_after=round(prune_after * epochs), **given
-    )
 
 
 def _seeds(found: Sequence[Axis], otherwise: int) -> list[int]:

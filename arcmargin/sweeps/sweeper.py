@@ -64,7 +64,7 @@ class JobSweeper(Sweeper):
         return Planned(label, list(overrides), config, folder)
 
     def launch(self, plans: Sequence[Planned]) -> Sequence[JobReturn]:
-        """Runs the jobs, as many at once as the launcher does. Raises what a job itself did not catch."""
+        """Runs the jobs, as many at once as the launcher does. Raises what a job did not catch."""
         if self.launcher is None:  # a sweep that is only listed starts nothing and writes nothing
             self.folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, self.folder / MULTIRUN_FILE)
@@ -115,4 +115,4 @@ class SearchSweeper(JobSweeper):
                     "hydra/sweeper=optuna needs Optuna 4 or later: pip install -U 'arcmargin[optuna]'"
                 ) from error
             raise
-        run_search(self, found, **self.settings)
+        run_search(self, found, self.settings)

@@ -207,19 +207,22 @@ def test_median_pruning_is_what_its_name_says(direction, seed):
     for curve in running:
         how = Settings(direction=direction, pruner="median", prune_after=2)
         pruning = Pruning(how, study.trials)
-        for epoch in range(1, EPOCHS + 1):
-            best = (direction * curve[:epoch]).max()
-            middle = np.median(direction * earlier[:, epoch - 1])
-            hopeless = pruning.hopeless(epoch, curve[epoch - 1])
-            assert hopeless == (epoch >= 2 and best < middle), (curve, epoch)
-            if hopeless:
-                break
+        best = np.maximum.accumulate(direction * curve)
+        behind = best < np.median(direction * earlier, axis=0)
+        expected = next((epoch for epoch in range(2, EPOCHS + 1) if behind[epoch - 1]), None)
+        steps = [Pruning(how, study.trials).stop_after(curve[:n]) for n in range(EPOCHS + 1)]
+        assert steps == [
+            expected if expected and expected <= n else None for n in range(EPOCHS + 1)
+        ]
+        # Asked after each epoch, as a job does.
+        asked = (pruning.stop_after(curve[:n]) for n in range(EPOCHS + 1))
+        assert next((epoch for epoch in asked if epoch), None) == expected
 
 
 def test_too_few_trials_prune_nothing():
     (study,) = search([MARGINS], Bench(), Settings(n_trials=4))
     pruning = Pruning(Settings(pruner="median", prune_after=0), study.trials)
-    assert not any(pruning.hopeless(epoch, 0.0) for epoch in range(1, EPOCHS + 1))
+    assert pruning.stop_after([0.0] * EPOCHS) is None
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
@@ -239,10 +242,9 @@ def test_a_pruned_trial_is_not_worth_its_other_seeds(pruner):
                 return rising(job)
             pruning = Pruning(how, ended[-1].trials[: job.earlier] if ended else [])
             curve = rising(job).curve
-            for epoch, value in enumerate(curve, 1):
-                if pruning.hopeless(epoch, value):
-                    stopped.append((job.trial, epoch))
-                    return Outcome(None, curve[:epoch])
+            if epoch := pruning.stop_after(curve):
+                stopped.append((job.trial, epoch))
+                return Outcome(None, curve[:epoch])
             return rising(job)
 
     bench = Pruned()
