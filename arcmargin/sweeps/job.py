@@ -74,12 +74,9 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
     acting: list[Settings] = []
     hopeless: list[Result] = []
 
-    acting: list[Settings] = []
-
     def on_settings(settings: Settings) -> None:
         acting.append(settings)
         reporter.job.name = settings.name
-        acting.append(settings)
 
     def on_epoch(done: int, total: int, curves: Curves) -> None:
         reporter.epoch(done, total)

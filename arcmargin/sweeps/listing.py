@@ -12,7 +12,8 @@ from arcmargin.record import Damaged, Result, display_path
 from arcmargin.sweeps.display import format_duration
 from arcmargin.sweeps.sweeper import Planned
 
-FINISHED, FAILED, TO_RESUME, TO_RUN = "finished", "failed, to run again", "to resume", "to run"
+FINISHED, PRUNED = "finished", "stopped by the search"
+FAILED, TO_RESUME, TO_RUN = "failed, to run again", "to resume", "to run"
 
 
 class _Paid(NamedTuple):
@@ -34,10 +35,10 @@ def listing(plans: Sequence[Planned], more: int = 0) -> str:
             states.append(f"same as {same}")
             continue
         result = _result(plan.folder)
-        states.append(_state(plan.folder, result))
+        states.append(_state(plan, result))
         if result is not None and result.finished:
             paid += _paid(plan, result)
-        else:
+        if states[-1] not in (FINISHED, PRUNED):
             to_do.append(plan)
     width = max(map(len, states), default=0)
     lines = [
@@ -60,10 +61,14 @@ def _result(folder: Path) -> Result | None:
     return None
 
 
-def _state(folder: Path, result: Result | None) -> str:
-    if result is not None:
-        return FINISHED if result.finished else FAILED
-    return TO_RESUME if (folder / "checkpoints" / "last.ckpt").exists() else TO_RUN
+def _state(plan: Planned, result: Result | None) -> str:
+    if result is not None and result.status == "failed":
+        return FAILED
+    if result is not None and result.finished:
+        return FINISHED
+    if result is not None and plan.config.hydra.sweeper.get("trial") is not None:
+        return PRUNED
+    return TO_RESUME if (plan.folder / "checkpoints" / "last.ckpt").exists() else TO_RUN
 
 
 def _choices(plan: Planned) -> frozenset[tuple[str, str]]:

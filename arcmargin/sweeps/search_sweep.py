@@ -52,7 +52,7 @@ def run_search(
     )
     if sweeper.dry_run:
         total = len(spaces) * settings.n_trials * len(seeds)
-        print(listing(batches.listed, more=total - len(batches.listed)))
+        print(listing(batches.listed, more=batches.cut_off * (total - len(batches.listed))))
     else:
         _conclude(studies, spaces, config.score, sweeper.folder)
 
@@ -104,6 +104,7 @@ class _Batches:
         self.sweeper = sweeper
         self.score = score
         self.listed: list[Planned] = []
+        self.cut_off = False  # they have not all ended
 
     def run(self, batch: list[search.Job]) -> list[search.Outcome]:
         plans = [self.sweeper.plan(_overrides(job), _label(job)) for job in batch]
@@ -112,6 +113,7 @@ class _Batches:
             self.sweeper.launch(plans)
         outcomes = [_outcome(plan.folder, self.score) for plan in plans]
         if None in outcomes and (self.sweeper.dry_run or state.stopped(self.sweeper.folder)):
+            self.cut_off = True
             raise search.CutOff
         return [one or search.Outcome(None) for one in outcomes]
 

@@ -210,12 +210,12 @@ def test_median_pruning_is_what_its_name_says(direction, seed):
         best = np.maximum.accumulate(direction * curve)
         behind = best < np.median(direction * earlier, axis=0)
         expected = next((epoch for epoch in range(2, EPOCHS + 1) if behind[epoch - 1]), None)
-        steps = [Pruning(how, study.trials).stop_after(curve[:n]) for n in range(EPOCHS + 1)]
+        steps = [Pruning(how, study.trials).stop_after(list(curve[:n])) for n in range(EPOCHS + 1)]
         assert steps == [
             expected if expected and expected <= n else None for n in range(EPOCHS + 1)
         ]
         # Asked after each epoch, as a job does.
-        asked = (pruning.stop_after(curve[:n]) for n in range(EPOCHS + 1))
+        asked = (pruning.stop_after(list(curve[:n])) for n in range(EPOCHS + 1))
         assert next((epoch for epoch in asked if epoch), None) == expected
 
 
