@@ -22,6 +22,7 @@ from arcmargin.margins import NO_MARGIN
 
 SCHEMA = 2
 RECORD_FILE = "record.json"
+STATUSES = ("finished", "failed", "pruned")
 NO_RUNS_BELOW = {"checkpoints", ".hydra", "wandb", ".git"}
 
 
@@ -229,7 +230,7 @@ class Result:
     """What a run was and what came of it."""
 
     settings: Settings
-    status: str = "finished"  # or "failed", and then `error` says why
+    status: str = "finished"  # "failed", and then `error` says why; "pruned" by a search
     error: str | None = None
     score: float | None = None  # validation accuracy after the last epoch
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -287,8 +288,8 @@ class Result:
             raise Damaged(
                 f"{path} has schema {content.get('schema')!r}, but this version reads {SCHEMA}"
             )
-        if content.get("status", "finished") not in ("finished", "failed"):
-            raise Damaged(f"{path} has status {content['status']!r}, not finished or failed")
+        if content.get("status", "finished") not in STATUSES:
+            raise Damaged(f"{path} has status {content['status']!r}, not {' or '.join(STATUSES)}")
         settings = _checked(Settings, content.get("settings"), path)
         open_set = content.get("open_set")
         parts: dict[str, Any] = {"settings": settings}
@@ -362,6 +363,7 @@ class Found(NamedTuple):
     results: list[Result]  # finished and failed, sorted by folder
     damaged: list[str]  # one sentence each
     unfinished: list[Path]  # run folders without a record: interrupted or still running
+    pruned: list[Result] = []  # stopped by a search, and neither finished nor failed  # noqa: RUF012
 
 
 def find_results(*folders: Path | str) -> Found:
@@ -385,7 +387,9 @@ def find_results(*folders: Path | str) -> Found:
                 unfinished.add(Path(here))
             below[:] = sorted(set(below) - NO_RUNS_BELOW)
     ordered = [results[place] for place in sorted(results)]
-    return Found(ordered, list(damaged.values()), sorted(unfinished))
+    pruned = [one for one in ordered if one.status == "pruned"]
+    ended = [one for one in ordered if one.status != "pruned"]
+    return Found(ended, list(damaged.values()), sorted(unfinished), pruned)
 
 
 # ---- files -----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # seconds that --help and a typo need not wait for
 log = logging.getLogger("arcmargin")
 
 OnSettings = Callable[[Settings], None]
-OnEpoch = Callable[[int, int, float], None]
+Curves = Mapping[str, Sequence[float | None]]
+OnEpoch = Callable[[int, int, Curves], None]
 
 
 def run(
@@ -41,7 +42,7 @@ def run(
     finished result of this very run is returned as it is.
 
     `group` is the folder of the runs that belong together. `on_settings` hears what acts once the
-    objects are built; `on_epoch(done, of, validation accuracy)` each epoch, and may raise
+    objects are built; `on_epoch(done, of, validation curves so far)` each epoch, and may raise
     Interrupted to end the run, which comes out here.
     """
     schema.check(cfg)
@@ -54,15 +55,19 @@ def run(
 
 def failed(cfg: DictConfig, error: BaseException, settings: Settings | None = None) -> Result:
     """The record of a run that failed, to be written by who wants it."""
+    return _unfinished(cfg, settings, status="failed", error=sentence(error))
+
+
+def pruned(cfg: DictConfig, curves: Curves, settings: Settings | None = None) -> Result:
+    """The record of a run that was stopped, as others did better, to be written by who stopped it."""
+    return _unfinished(cfg, settings, status="pruned", curves={k: [*v] for k, v in curves.items()})
+
+
+def _unfinished(cfg: DictConfig, settings: Settings | None, **what: Any) -> Result:
     from arcmargin.job.build import settings_of
 
-    return Result(
-        settings=settings or settings_of(cfg, _choices()),
-        status="failed",
-        error=sentence(error),
-        versions=versions(),
-        git_commit=git_commit(),
-    )
+    settings = settings or settings_of(cfg, _choices())
+    return Result(settings=settings, versions=versions(), git_commit=git_commit(), **what)
 
 
 def _run(

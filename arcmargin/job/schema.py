@@ -88,6 +88,7 @@ class Schema:
     batch_size: int = option(128, least=2)  # BatchNorm cannot train on a single image
     header_lr: float = option(1.0, least=0)
     evaluate: str = option("last", choices=("last", "best"))
+    score: str = option("val_accuracy", changes_result=False)
     verification_pairs: int | str | None = option(None)
     on_bad_image: str = option("stop", changes_result=False, choices=("stop", "skip"))
     resume: str | None = option(None, changes_result=False)

@@ -4,13 +4,12 @@ import math
 import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -18,11 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from arcmargin.errors import UserError
 from arcmargin.record import find_results
 from arcmargin.sweeps import display, state, summary
+from arcmargin.sweeps.axes import Axis, axes, count
 from arcmargin.sweeps.command_line import refuse
 from arcmargin.sweeps.display import Display, Overview
 from arcmargin.tracking import mode as wandb_mode
-
-MOST_JOBS = 100_000  # of one sweep: Hydra lists them all before the first begins
 
 
 class SweepCallback(Callback):
@@ -32,16 +30,19 @@ class SweepCallback(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            axes = _axes(config)
-        except HydraException:  # Hydra will say it itself
+        if config.hydra.sweeper.get("dry_run"):
             return
         try:
-            count = _number_of_jobs(config, axes)
-            if config.logger is not None:
-                wandb_mode.begin_group(Path(config.hydra.sweep.dir), config.wandb.mode, list(axes))
+            found = _axes(config)
+        except (HydraException, UserError):  # the sweeper will say it itself
+            return
+        try:
+            expected = _number_of_jobs(config, found)
+            swept = [key for axis in found if axis.varies for key in axis.keys]
             sweep = Path(config.hydra.sweep.dir)
-            display.begin(sweep, Overview(count, list(axes)), again=_again(config))
+            if config.logger is not None:
+                wandb_mode.begin_group(sweep, config.wandb.mode, swept)
+            display.begin(sweep, Overview(expected, swept), again=_again(config))
         except UserError as error:  # Hydra would turn it into a warning
             refuse(error)
 
@@ -82,41 +83,22 @@ def _report(shown: Display, config: DictConfig) -> None:
         print(summary.tables(report.markdown, report.files), flush=True)
 
 
-def _axes(config: DictConfig) -> dict[str, int | None]:
-    """The keys that vary and, where they are listed, how many values each has. What the command line
-    says goes before what the configuration says."""
-    given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
-    given += config.hydra.overrides.task
-    loader = GlobalHydra.instance().config_loader()
-    parsed = {
-        override.get_key_element(): override
-        for override in OverridesParser.create(config_loader=loader).parse_overrides(given)
-    }
-    return {
-        override.key_or_group: len(list(islice(override.sweep_string_iterator(), MOST_JOBS + 1)))
-        if override.is_discrete_sweep()
-        else None
-        for override in parsed.values()
-        if override.is_sweep_override()
-    }
+def _axes(config: DictConfig) -> list[Axis]:
+    return axes(
+        config.hydra.overrides.task,
+        params=config.hydra.sweeper.get("params"),
+        loader=GlobalHydra.instance().config_loader(),
+    )
 
 
-def _number_of_jobs(config: DictConfig, axes: dict[str, int | None]) -> int | None:
-    """Every combination under Hydra's own sweeper; a searching one says how many trials it makes."""
-    for key, count in axes.items():
-        if count == 0:
-            raise UserError(f"{key}: nothing matches, so there is nothing to run")
-    sweeper = config.hydra.sweeper
-    if not str(sweeper._target_).endswith("BasicSweeper"):
-        trials: int | None = sweeper.get("n_trials")
-        return trials
-    counts = [count for count in axes.values() if count is not None]
-    if math.prod(counts) > MOST_JOBS:
-        raise UserError(
-            f"a sweep has at most {MOST_JOBS:,} jobs, and these are more ({', '.join(axes)}): "
-            "sweep over fewer values, or search instead"
-        )
-    return math.prod(counts) if len(counts) == len(axes) else None
+def _number_of_jobs(config: DictConfig, found: Sequence[Axis]) -> int | None:
+    """Every combination, or as many as a search asks for; None where nobody knows."""
+    trials = config.hydra.sweeper.get("n_trials")
+    if trials is None:
+        return count(found)
+    if config.hydra.sweeper.pruner is not None or config.hydra.sweeper.each:
+        return None
+    return int(trials) * math.prod(len(axis.points) for axis in found if axis.keys == ("seed",))
 
 
 def _again(config: DictConfig) -> str:

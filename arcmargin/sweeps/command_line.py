@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from arcmargin.errors import UserError
 from arcmargin.job import schema
 from arcmargin.job.user_errors import sentence, users_mistake
+from arcmargin.sweeps.axes import quoted
 
 # Our presets cannot have the names of Hydra's own plugins, which declare what theirs may hold.
 PRESETS = {
@@ -58,16 +59,27 @@ def prepare(arguments: Sequence[str], conf: Path) -> list[str]:
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-    """`embedding_dim=7` means what it says; `seeds=3` is a multirun over seed=0,1,2.
+    """`embedding_dim=7` means what it says; `seeds=3` is a multirun over seed=0,1,2; `zip(...)` is one
+    of the sweeper's parameters, and `--list` its dry run.
 
-    Raises UserError for a count of seeds that is none.
+    Raises UserError for a count of seeds that is none, a zip without an end, a list of no sweep.
     """
-    return _seeds([_embedding_size(PRESETS.get(one, _quoted_sweep(one))) for one in arguments])
+    arguments = [_embedding_size(PRESETS.get(one, _quoted_sweep(one))) for one in arguments]
+    return _list(quoted(_seeds(arguments)))
 
 
 def _embedding_size(argument: str) -> str:
     """Hydra wants the name of an option there."""
-    return re.sub(r"^embedding_dim=(\d+(,\d+)*)$", r"embedding_dim.size=\1", argument)
+    size = r"(^|[(;]\s*)embedding_dim=(\d+(?:,\d+)*)(?=\s*(?:[;)]|$))"
+    return re.sub(size, r"\1embedding_dim.size=\2", argument)
+
+
+def _list(arguments: list[str]) -> list[str]:
+    if "--list" not in arguments:
+        return arguments
+    if not {"-m", "--multirun"} & set(arguments):
+        raise UserError("--list shows the jobs of a sweep: give it with --multirun, or seeds=3")
+    return ["hydra.sweeper.dry_run=true" if one == "--list" else one for one in arguments]
 
 
 def _quoted_sweep(argument: str) -> str:

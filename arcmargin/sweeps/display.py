@@ -57,7 +57,7 @@ class Overview:
     @property
     def done(self) -> float:
         """In jobs, parts of running ones included."""
-        ended = float(len(self.among("finished", "skipped", "failed")))
+        ended = float(len(self.among("finished", "skipped", "pruned", "failed")))
         return ended + sum(_fraction(job) for job in self.among("running"))
 
     def label(self, job: Job) -> str:
@@ -65,7 +65,7 @@ class Overview:
 
     def seconds_left(self, now: float) -> float | None:
         """From the pace so far, parts of running jobs included; None before there is one."""
-        ended = len(self.among("finished", "failed"))
+        ended = len(self.among("finished", "pruned", "failed"))
         skipped = len(self.among("skipped"))
         worked = self.done - skipped
         if self.total is None or self.since is None or worked < (0.1 if ended else 0.5):
@@ -76,12 +76,14 @@ class Overview:
         """One line for a job that is over."""
         if job.state == "failed":
             return f"{self.label(job)} failed: {job.error}"
+        if job.state == "pruned":
+            return f"{self.label(job)}: stopped by the search after epoch {job.epoch}"
         score = f"validation accuracy {_percent(job)}"
         return f"{self.label(job)}: {score} in {format_duration(job.seconds)}"
 
     def counts(self) -> str:
         """3/12 done, 1 failed, 2 running"""
-        done, failed = len(self.among("finished", "skipped")), len(self.among("failed"))
+        done, failed = len(self.among("finished", "skipped", "pruned")), len(self.among("failed"))
         of = "" if self.total is None else f"/{self.total}"
         running = len(self.among("running"))
         parts = [f"{done}{of} done"]
@@ -180,7 +182,7 @@ class Display:
                 if warning not in self._warned:
                     self._warned.add(warning)
                     self.say(f"warning: {warning}")
-            if job.state in ("finished", "failed"):
+            if job.state in ("finished", "pruned", "failed"):
                 line = self.overview.outcome(job)
                 self.say(line if self.live else f"{line}; {self.overview.line(now)}")
 

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from arcmargin.errors import Interrupted
 from arcmargin.job.folder import alone, finished, remove_if_empty
 from arcmargin.job.identity import identity
-from arcmargin.job.run import failed, run
-from arcmargin.record import Settings, display_path
-from arcmargin.sweeps import signals, state
+from arcmargin.job.run import Curves, failed, pruned, run
+from arcmargin.record import Result, Settings, display_path
+from arcmargin.sweeps import pruning, signals, state
 from arcmargin.sweeps.command_line import refuse_mistake
 from arcmargin.sweeps.state import Reporter
 
@@ -64,20 +64,28 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
         overrides=list(hydra_config.overrides.task),
         number=hydra_config.job.num,
     )
-    if before := finished(folder, identity(cfg)):
+    if before := finished(folder, identity(cfg)) or pruning.pruned(
+        cfg, hydra_config.sweeper, folder
+    ):
         reporter.job.name = before.settings.name
         reporter.skip(before.score)
         return before.score
-
+    stop_after = pruning.stop_rule(cfg, hydra_config.sweeper, sweep)
     acting: list[Settings] = []
+    hopeless: list[Result] = []
 
     def on_settings(settings: Settings) -> None:
         acting.append(settings)
         reporter.job.name = settings.name
 
-    def on_epoch(done: int, total: int, accuracy: float) -> None:
+    def on_epoch(done: int, total: int, curves: Curves) -> None:
         reporter.epoch(done, total)
-        if done < total and state.stopped(sweep):
+        if done == total:
+            return
+        if stop_after is not None and (epochs := stop_after(curves)):
+            kept = {name: values[:epochs] for name, values in curves.items()}
+            hopeless.append(pruned(cfg, kept, acting[0]))
+        if hopeless or state.stopped(sweep):
             raise Interrupted
 
     with _own_output(folder, reporter.job):
@@ -88,7 +96,9 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
             reporter.end("finished", score=result.score)
             return result.score
         except Interrupted:
-            reporter.end("interrupted")
+            if hopeless:
+                hopeless[0].write(folder)
+            reporter.end("pruned" if hopeless else "interrupted")
         except Exception as error:
             if signals.received():
                 reporter.end("interrupted")

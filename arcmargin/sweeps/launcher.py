@@ -29,6 +29,7 @@ from arcmargin.job.user_errors import sentence
 from arcmargin.record import display_path
 from arcmargin.sweeps import state
 from arcmargin.sweeps.command_line import refuse
+from arcmargin.sweeps.pruning import pruned
 from arcmargin.sweeps.state import Reporter
 
 log = logging.getLogger("arcmargin")
@@ -106,7 +107,10 @@ class SweepLauncher(Launcher):
         for job in jobs:
             if self.first.setdefault(job.folder, job) is not job:
                 _reporter(job).repeat()
-            elif before := finished(job.folder, identity(job.config)):
+            elif before := (
+                finished(job.folder, identity(job.config))
+                or pruned(job.config, job.config.hydra.sweeper, job.folder)
+            ):
                 _reporter(job, before.settings.name).skip(before.score)
             else:
                 todo.append(job)

@@ -25,7 +25,7 @@ _SECONDS_BETWEEN = 0.5
 @dataclass
 class Job:
     """One job's state. `state` is running, finished, skipped (finished before), repeated (another
-    job of the sweep computes the same), failed or interrupted."""
+    job of the sweep computes the same), pruned (by a search), failed or interrupted."""
 
     key: str  # the name of its folder; a repeat of that job has a further part
     name: str  # the header and its margins

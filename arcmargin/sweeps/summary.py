@@ -68,6 +68,7 @@ def _counts(shown: Display) -> str:
     counts = {
         "finished": len(seen.among("finished")),
         "finished already": len(seen.among("skipped")),
+        "stopped by the search": len(seen.among("pruned")),
         "failed": len(seen.among("failed")),
         "stopped": len(seen.among("interrupted", "running")),
         "not run": seen.not_run,

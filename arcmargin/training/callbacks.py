@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +15,8 @@ from tqdm import tqdm
 from arcmargin.data.image_data import Batches
 from arcmargin.errors import Interrupted
 
-OnEpoch = Callable[[int, int, float], None]  # epochs done, of how many, validation accuracy
+Curves = Mapping[str, Sequence[float | None]]  # each validation metric after every epoch so far
+OnEpoch = Callable[[int, int, Curves], None]  # epochs done, of how many
 
 
 class ResumableRandomness(Callback):
@@ -82,7 +83,7 @@ class Progress(Callback):
             print(f"epoch {epoch}/{last}  {score}  {elapsed:.1f} s", file=sys.stderr, flush=True)
         if self.on_epoch is not None:
             try:
-                self.on_epoch(epoch, last, accuracy)
+                self.on_epoch(epoch, last, _curves(pl_module))
             except Interrupted:
                 self.interrupted = True
                 trainer.should_stop = True  # the checkpoint of this epoch is written after this
@@ -97,6 +98,12 @@ class Progress(Callback):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def _curves(module: Any) -> Curves:
+    """Of the validation; the module adds the epoch that ends to its own after this."""
+    before = module.curves
+    return {name: [*before.get(name, ()), now] for name, now in module.validated.items()}
 
 
 class Monitor(Callback):

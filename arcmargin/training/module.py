@@ -56,7 +56,7 @@ class MarginModule(pl.LightningModule):
         self.header = header
         self.augment = augment or nn.Identity()
         self.curves: dict[str, list[float | None]] = {"epoch": [], "train_loss": []}
-        self._geometry: dict[str, float | None] = {}
+        self.validated: dict[str, float | None] = {}  # what the last validation measured
         self._optimizer = optimizer
         self._schedule = schedule
         self._header_lr = header_lr
@@ -94,10 +94,15 @@ class MarginModule(pl.LightningModule):
         parts = zip(*self._validated, strict=True)
         embeddings, labels, right = (torch.cat(part).cpu().numpy() for part in parts)
         self._validated = []
-        self.log("val_accuracy", float(right.mean()), logger=False)
+        accuracy = float(right.mean())
+        self.log("val_accuracy", accuracy, logger=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
-            self._geometry = geometry.measure(embeddings, labels)
+            measured = geometry.measure(embeddings, labels)
+        self.validated = {
+            "val_accuracy": accuracy,
+            **{f"val_{name}": value for name, value in measured.items()},
+        }
 
     def on_train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._batches
@@ -111,8 +116,7 @@ class MarginModule(pl.LightningModule):
         now = {
             "epoch": self.current_epoch + 1,
             "train_loss": loss,
-            "val_accuracy": float(self.trainer.callback_metrics["val_accuracy"]),
-            **{f"val_{name}": value for name, value in self._geometry.items()},
+            **self.validated,
         }
         for name, value in now.items():
             self.curves.setdefault(name, []).append(value)

@@ -1,0 +1,40 @@
+"""Jobs that a search stops before their end, as trials before them did better by that epoch.
+
+`sweeper` is hydra.sweeper as the job's configuration has it: a search writes there, as `trial`, which
+trials the job is to be compared with. No other job is stopped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from arcmargin.job import folder as run_folder
+from arcmargin.job.identity import identity
+from arcmargin.record import Result
+
+Curves = Mapping[str, Sequence[float | None]]
+
+
+def pruned(cfg: DictConfig, sweeper: Any, folder: Path) -> Result | None:
+    """What is left in `folder` of this very job, where a search stopped it before."""
+    if sweeper.get("trial") is None:
+        return None
+    before = run_folder.result(folder)
+    if before is None or before.status != "pruned" or before.settings.identity != identity(cfg):
+        return None
+    return before
+
+
+def stop_rule(cfg: DictConfig, sweeper: Any, sweep: Path) -> Callable[[Curves], int | None] | None:
+    """Tells from a job's curves after which epoch it was to stop; None where it runs to its end."""
+    if (trial := sweeper.get("trial")) is None:
+        return None
+    from arcmargin import journal
+    from arcmargin.sweeps.search import Pruning, settings_of
+
+    studies = {study.study_name: study for study in journal.load(sweep / journal.JOURNAL)}
+    earlier = studies[trial.study].trials[: trial.earlier] if trial.study in studies else []
+    rule = Pruning(settings_of(sweeper, score=cfg.score, epochs=cfg.epochs), earlier)
+    return lambda curves: rule.stop_after(curves.get(cfg.score, ()))

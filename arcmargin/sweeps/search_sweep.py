@@ -1,0 +1,175 @@
+"""hydra/sweeper=optuna: a search as a sweep. Its jobs are ordinary ones, in ordinary folders."""
+
+import itertools
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+
+from arcmargin import journal
+from arcmargin.errors import UserError
+from arcmargin.metrics import score as scoring
+from arcmargin.metrics.table import metric
+from arcmargin.record import Damaged, Result, display_path
+from arcmargin.report.search import write_search
+from arcmargin.sweeps import search, state
+from arcmargin.sweeps.axes import Axis
+from arcmargin.sweeps.listing import listing
+from arcmargin.sweeps.sweeper import Planned, SearchSweeper
+
+log = logging.getLogger("arcmargin")
+
+BEST = "best.yaml"
+
+
+def run_search(
+    sweeper: SearchSweeper,
+    found: Sequence[Axis],
+    given: Mapping[str, Any],
+) -> None:
+    """Raises UserError for a space that cannot be searched, before any job begins."""
+    config = sweeper.config
+    settings = search.settings_of(given, score=config.score, epochs=config.epochs)
+    seeds = _seeds(found, config.seed)
+    each = given["each"]
+    spaces = _spaces(found, [each] if isinstance(each, str) else each, sweeper.folder.name)
+    path = sweeper.folder / journal.JOURNAL
+    recorded = {study.study_name: study.trials for study in journal.load(path)}
+    batches = _Batches(sweeper, config.score)
+    studies = search.search(
+        spaces,
+        batches.run,
+        settings,
+        seeds=seeds,
+        recorded=recorded,
+        save=None if sweeper.dry_run else lambda studies: journal.save(studies, path),
+    )
+    if sweeper.dry_run:
+        total = len(spaces) * settings.n_trials * len(seeds)
+        print(listing(batches.listed, more=batches.cut_off * (total - len(batches.listed))))
+    else:
+        _conclude(studies, spaces, config.score, sweeper.folder)
+
+
+def _seeds(found: Sequence[Axis], otherwise: int) -> list[int]:
+    """Those of each trial."""
+    for axis in found:
+        if axis.keys == ("seed",) and axis.points:
+            return [int(point[0].partition("=")[2]) for point in axis.points]
+        if "seed" in axis.keys:
+            raise UserError(
+                f"{axis.text}: a search chooses no seed, it takes the mean over those that are "
+                "listed, such as seeds=3"
+            )
+    return [otherwise]
+
+
+def _spaces(found: Sequence[Axis], each: Sequence[str], name: str) -> list[search.Space]:
+    """One, or one for each combination of what `each` names."""
+    others = [axis for axis in found if axis.keys != ("seed",)]
+    unknown = set(each) - {key for axis in others if axis.points for key in axis.keys}
+    if unknown:
+        raise UserError(
+            f"hydra.sweeper.each names {', '.join(sorted(unknown))}, of which no values are listed"
+        )
+    apart = [axis for axis in others if set(axis.keys) & set(each)]
+    chosen = [axis for axis in others if axis.varies and axis not in apart]
+    fixed = [point for axis in others if not axis.varies for point in axis.points[0]]
+    if not chosen:
+        raise UserError(
+            "hydra/sweeper=optuna has nothing to search; give a space such as 'm2=interval(0.1,0.6)'"
+        )
+    dimensions = [search.dimension(axis) for axis in chosen]
+    combinations = itertools.product(*(axis.points for axis in apart))
+    return [
+        search.Space(
+            " ".join(itertools.chain(*points)) or name,
+            [*fixed, *itertools.chain(*points)],
+            dimensions,
+        )
+        for points in combinations
+    ]
+
+
+class _Batches:
+    """Has the jobs of a search run, or only looks which of them have."""
+
+    def __init__(self, sweeper: SearchSweeper, score: str) -> None:
+        self.sweeper = sweeper
+        self.score = score
+        self.listed: list[Planned] = []
+        self.cut_off = False  # they have not all ended
+
+    def run(self, batch: list[search.Job]) -> list[search.Outcome]:
+        plans = [self.sweeper.plan(_overrides(job), _label(job)) for job in batch]
+        self.listed += plans
+        if not self.sweeper.dry_run:
+            self.sweeper.launch(plans)
+        outcomes = [_outcome(plan.folder, self.score) for plan in plans]
+        if None in outcomes and (self.sweeper.dry_run or state.stopped(self.sweeper.folder)):
+            self.cut_off = True
+            raise search.CutOff
+        return [one or search.Outcome(None) for one in outcomes]
+
+
+def _outcome(folder: Path, score: str) -> search.Outcome | None:
+    """None where no job has ended. The score is that of the epoch whose weights are tested."""
+    try:
+        result = Result.read(folder)
+    except Damaged:
+        return None
+    curve = result.curves.get(score, [])
+    if not result.finished:
+        return search.Outcome(None, curve)
+    if not curve:
+        known = ", ".join(name for name in result.curves if name.startswith(scoring.VALIDATION))
+        raise UserError(f"score={score} is not measured by these runs; they have {known}")
+    accuracy = [-math.inf if one is None else one for one in result.curves["val_accuracy"]]
+    tested = accuracy.index(max(accuracy)) if result.checkpoint == "best.ckpt" else -1
+    return search.Outcome(curve[tested], curve)
+
+
+def _overrides(job: search.Job) -> list[str]:
+    if job.earlier is None:
+        return job.overrides
+    name = QuotedString(job.space.name, Quote.double).with_quotes()
+    return [*job.overrides, f"hydra.sweeper.trial={{study:{name},earlier:{job.earlier}}}"]
+
+
+def _label(job: search.Job) -> str:
+    return f"{job.space.name}, trial {job.trial}: {' '.join(job.chosen)} seed={job.seed}"
+
+
+def _conclude(
+    studies: Sequence[optuna.Study], spaces: Sequence[search.Space], score: str, folder: Path
+) -> None:
+    """best.yaml and the pictures; says what was best."""
+    known = metric(score.removeprefix(scoring.VALIDATION))
+    found = []
+    for study, space in zip(studies, spaces, strict=True):
+        ended = study.get_trials(states=(TrialState.COMPLETE,))
+        if not ended:
+            continue
+        best = study.best_trial
+        chosen = space.overrides(best.params)
+        overrides = [*space.fixed, *chosen]
+        found.append({"study": space.name, score: best.value, "overrides": overrides})
+        shown = f"{known.title} {known.shown(best.value or 0.0)} {known.unit}".strip()
+        log.info(
+            "%s: best of %d trials: validation %s: %s",
+            space.name,
+            len(study.trials),
+            shown,
+            " ".join(chosen),
+        )
+    if found:
+        OmegaConf.save(OmegaConf.create(found), folder / BEST)
+        page = write_search(folder, folder / "report", score)
+        if page:
+            log.info("%s", display_path(page))

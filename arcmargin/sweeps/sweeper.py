@@ -1,0 +1,118 @@
+"""The sweepers of a multirun: which jobs there are. A launcher runs them, and sees to it that none runs
+twice."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+
+from arcmargin.errors import UserError
+from arcmargin.sweeps import axes
+from arcmargin.sweeps.axes import Axis
+from arcmargin.sweeps.command_line import refuse_mistake
+
+MULTIRUN_FILE = "multirun.yaml"
+
+
+class Planned(NamedTuple):
+    """A job as it would run."""
+
+    label: str  # what distinguishes it from the others
+    overrides: list[str]
+    config: DictConfig
+    folder: Path
+
+
+class JobSweeper(Sweeper):
+    """Composes the jobs, lists them where the user only asks, and hands them to the launcher."""
+
+    def __init__(self, params: Mapping[str, Any] | None = None, dry_run: bool = False) -> None:
+        self.params = params
+        self.dry_run = dry_run
+        self.launcher: Launcher | None = None
+        self._launched = 0
+
+    def setup(self, **context: Any) -> None:
+        self.context = context
+        self.config: DictConfig = context["config"]
+        self.loader = context["hydra_context"].config_loader
+        self.folder = Path(self.config.hydra.sweep.dir)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        try:
+            found = axes.axes(arguments, params=self.params, loader=self.loader)
+            return self.run(found)
+        except (UserError, HydraException) as error:
+            refuse_mistake(error)
+            raise
+
+    @abstractmethod
+    def run(self, found: Sequence[Axis]) -> Any:
+        """Has all jobs run, or prints which they would be."""
+
+    def plan(self, overrides: Sequence[str], label: str) -> Planned:
+        """Raises Hydra's errors for overrides that make no configuration."""
+        config = self.loader.load_sweep_config(self.config, list(overrides))
+        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        return Planned(label, list(overrides), config, folder)
+
+    def launch(self, plans: Sequence[Planned]) -> Sequence[JobReturn]:
+        """Runs the jobs, as many at once as the launcher does. Raises what a job did not catch."""
+        if self.launcher is None:  # a sweep that is only listed starts nothing and writes nothing
+            self.folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, self.folder / MULTIRUN_FILE)
+            self.launcher = Plugins.instance().instantiate_launcher(**self.context)
+        returned = self.launcher.launch([plan.overrides for plan in plans], self._launched)
+        self._launched += len(plans)
+        for one in returned:
+            _ = one.return_value  # Hydra keeps an exception there
+        return returned
+
+
+class GridSweeper(JobSweeper):
+    """hydra/sweeper=grid, the default: every combination."""
+
+    def run(self, found: Sequence[Axis]) -> Any:
+        labels = axes.jobs(axis for axis in found if axis.varies)
+        plans = [
+            self.plan(overrides, " ".join(label))
+            for overrides, label in zip(axes.jobs(found), labels, strict=True)
+        ]
+        if not self.dry_run:
+            return [self.launch(plans)]
+        from arcmargin.sweeps.listing import listing
+
+        print(listing(plans))
+        return None
+
+
+class SearchSweeper(JobSweeper):
+    """hydra/sweeper=optuna: what a search asks for."""
+
+    def __init__(
+        self,
+        params: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        trial: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(params, dry_run)
+        self.settings = settings
+
+    def run(self, found: Sequence[Axis]) -> Any:
+        try:
+            from arcmargin.sweeps.search_sweep import run_search
+        except ImportError as error:
+            if error.name and error.name.startswith("optuna"):
+                raise UserError(
+                    "hydra/sweeper=optuna needs Optuna 4 or later: pip install -U 'arcmargin[optuna]'"
+                ) from error
+            raise
+        run_search(self, found, self.settings)
