@@ -11,9 +11,9 @@ from optuna import visualization
 from optuna.trial import TrialState
 from plotly.offline import get_plotlyjs
 
-from arcmargin import journal
 from arcmargin.metrics.table import metric
 from arcmargin.record import write_atomically
+from arcmargin.report import journal
 
 PAGE = "search.html"
 _PLOTS: dict[str, Callable[..., go.Figure]] = {

@@ -31,7 +31,7 @@ def stop_rule(cfg: DictConfig, sweeper: Any, sweep: Path) -> Callable[[Curves], 
     """Tells from a job's curves after which epoch it was to stop; None where it runs to its end."""
     if (trial := sweeper.get("trial")) is None:
         return None
-    from arcmargin import journal
+    from arcmargin.report import journal
     from arcmargin.sweeps.search import Pruning, settings_of
 
     studies = {study.study_name: study for study in journal.load(sweep / journal.JOURNAL)}

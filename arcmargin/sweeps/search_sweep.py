@@ -12,11 +12,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from arcmargin import journal
 from arcmargin.errors import UserError
 from arcmargin.metrics import score as scoring
 from arcmargin.metrics.table import metric
 from arcmargin.record import Damaged, Result, display_path
+from arcmargin.report import journal
 from arcmargin.report.search import write_search
 from arcmargin.sweeps import search, state
 from arcmargin.sweeps.axes import Axis
