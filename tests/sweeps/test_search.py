@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from arcmargin import journal
 from arcmargin.errors import UserError
+from arcmargin.report import journal
 from arcmargin.sweeps.axes import axes
 from arcmargin.sweeps.search import (
     CutOff,
