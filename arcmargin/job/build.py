@@ -1,6 +1,7 @@
 """From a composed configuration, which stays as it is, to plain objects: data, module, settings."""
 
 import logging
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,13 @@ from arcmargin.data.image_data import ImageData
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.job.identity import header_name, identity
-from arcmargin.margins import NO_MARGIN, infeasible_margin_message, matched_margins
+from arcmargin.margins import (
+    NO_MARGIN,
+    infeasible_margin_message,
+    is_feasible,
+    matched_margins,
+    neighbour_angle,
+)
 from arcmargin.record import Settings
 from arcmargin.training.checkpoints import load_body
 from arcmargin.training.module import Description, MarginModule
@@ -28,6 +35,9 @@ from arcmargin.training.module import Description, MarginModule
 log = logging.getLogger("arcmargin")
 
 FEATURES = Path("outputs/features")
+DEFAULT_GAP = (
+    7 / 9
+)  # of the angle between neighbouring centres: 28° of ten classes' 36° on a circle
 
 
 class Choices(NamedTuple):
@@ -57,6 +67,8 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     data = _data(cfg)
     if cfg.gap_deg is not None:
         block |= _matched_margin(cfg, data.num_classes, choices.overrides)
+    else:
+        block |= _feasible_default(cfg, block, choices, data.num_classes)
     pl.seed_everything(cfg.seed, verbose=False)
     size = cfg.embedding_dim.size
     backbone = build_backbone(cfg.backbone, data.image_shape, size)
@@ -175,6 +187,29 @@ def _matched_margin(
         )
     margins = matched_margins(cfg.gap_deg, num_classes, cfg.embedding_dim.size)
     return {} if cfg.matched is None else {cfg.matched: margins[cfg.matched]}
+
+
+def _feasible_default(
+    cfg: DictConfig, block: Mapping[str, Any], choices: Choices, num_classes: int
+) -> dict[str, float]:
+    """In the place of a default margin that so many classes cannot meet, the one matched to a gap that
+    they can. A margin that the user set stays."""
+    given = any(re.match(r"\+*(header\.)?m[123]=", one) for one in choices.overrides)
+    key, dim = cfg.matched, cfg.embedding_dim.size
+    if given or key is None or not _is_formula(block) or num_classes < 2:
+        return {}
+    margins = {name: block[name] for name in NO_MARGIN}
+    delta = neighbour_angle(num_classes, dim)
+    if is_feasible(**margins, delta=delta):
+        return {}
+    gap = DEFAULT_GAP * math.degrees(delta)
+    found = matched_margins(gap, num_classes, dim)[key]
+    log.warning(
+        "%s's %s = %g needs more than %d dimensions for %d classes; using %.3g, a gap of %.3g°; "
+        "%s=%g keeps it",
+        *(choices.header, key, block[key], dim, num_classes, found, gap, key, block[key]),
+    )
+    return {key: found}
 
 
 def build_backbone(group: DictConfig, image_shape: Sequence[int], embedding_dim: int) -> Backbone:

@@ -36,11 +36,13 @@ def test_the_record_says_what_was_run_and_what_came_of_it(finished):
     result = Result.read(folder)
     settings = result.settings
     assert (settings.header, settings.dataset, settings.embedding_dim) == ("cosface", "digits", 2)
-    assert (settings.m1, settings.m2, settings.m3, settings.s) == (1.0, 0.0, 0.35, 30.0)
+    assert (settings.m1, settings.m2, settings.s) == (1.0, 0.0, 30.0)
+    # CosFace's own 0.35 is infeasible on this circle: matched to 7/9 of the 36° between the centres.
+    assert settings.m3 == pytest.approx(4 * (np.sin(np.radians(18)) * np.sin(np.radians(14))) / 2)
     assert settings.overrides == ["header=cosface", "epochs=12", "threads=1"]
     assert (settings.threads, settings.batch_size, settings.in_formula) == (1, 128, True)
     assert result.metrics["accuracy"] > 0.85
-    assert result.metrics["gap_predicted_deg"] is None, "m3 = 0.35 is infeasible on this circle"
+    assert result.metrics["gap_predicted_deg"] == pytest.approx(28)
     assert len(settings.class_names) == settings.num_classes == 10
     assert {"torch", "python", "hydra-core"} <= set(result.versions)
     assert result.wandb["mode"] == "offline"
@@ -50,9 +52,13 @@ def test_the_record_says_what_was_run_and_what_came_of_it(finished):
     assert json.loads((folder / "record.json").read_text())["status"] == "finished"
 
 
-def test_a_log_gets_plain_lines_a_bound_and_the_way_to_upload(finished):
+def test_a_log_gets_plain_lines_and_the_way_to_upload(finished):
     done, _ = finished
-    assert "m3=0.35 is infeasible" in done.stderr and "0.191" in done.stderr
+    said = (
+        "cosface's m3 = 0.35 needs more than 2 dimensions for 10 classes; using 0.15, a gap of 28°; "
+        "m3=0.35 keeps it"
+    )
+    assert done.stderr.count(said) == 1 and "infeasible" not in done.stderr
     assert "wandb sync" in done.stderr
     assert "epoch 12/12" in done.stderr
     assert "\r" not in done.stderr and "\x1b" not in done.stderr
@@ -89,6 +95,16 @@ def test_a_head_of_the_formula_is_named_by_its_margins_and_that_is_said_once(tmp
     done, result = settings_of("header=cosface", "m2=0.2", cwd=tmp_path)
     assert result.settings.name == "combined m2=0.2 m3=0.35"
     assert done.stderr.count("with these margins is combined m2=0.2 m3=0.35") == 1
+
+
+def test_a_margin_that_the_user_sets_stays_and_its_bound_is_named(tmp_path):
+    done = arcmargin(
+        "epochs=1", "logger=none", "header=cosface", "m3=0.35", "hydra.run.dir=x", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert Result.read(tmp_path / "x").settings.m3 == 0.35
+    assert "m3=0.35 is infeasible for 10 classes" in done.stderr and "0.191" in done.stderr
+    assert "keeps it" not in done.stderr
 
 
 def test_only_the_very_same_run_is_finished_already(tmp_path):
