@@ -97,9 +97,10 @@ def _rebuilt(how: Description, path: str, trust: str | None) -> nn.Module:
         return build(image_shape=how.image_shape, embedding_dim=how.embedding_dim, **settings)
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a builder meets what it was never meant for
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"'{path}' describes a backbone that cannot be built here ({error}); another version may "
+            f"'{path}' describes a backbone that cannot be built here ({reason}); another version may "
             "have written it"
         ) from error
 
