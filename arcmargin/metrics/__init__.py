@@ -1,1 +1,1 @@
-"""How embeddings do on classes that training never saw: verification, retrieval, identification."""
+"""Geometry of embeddings and open-set metrics: pure functions on arrays, and the table of metrics."""

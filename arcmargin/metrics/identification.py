@@ -1,4 +1,4 @@
-"""Who is it, of the enrolled? One image of a class in the gallery, its other images as probes.
+"""Which enrolled class does an image show? A gallery of one image per class; all others are probes.
 
 Closed set: every class is enrolled; rank k (the CMC curve) is the share of probes whose class is
 among the k most similar. Open set: half of the classes are enrolled, and probes of the others must
@@ -6,8 +6,8 @@ be turned away. A threshold on the best similarity decides. FPIR: the share of p
 that are not enrolled whose best similarity reaches it. FNIR: the share of probes of enrolled
 classes that miss it or whose best match is another class (ISO/IEC 19795-1; rank 1).
 
-Which image is enrolled and which classes are is drawn DRAWS times; the figures are over all draws.
-A tie counts against the probe.
+Which image of a class is in the gallery, and which classes are enrolled, is drawn at random DRAWS
+times; the metrics are over all draws. A tie counts against the probe.
 """
 
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Identification(NamedTuple):
 def identify(
     unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], seed: int = 0
 ) -> Identification:
-    """Ranks are given for k below the number of classes only: others are reached by anything."""
+    """`hits` has only ranks k below the number of classes: at others every probe succeeds."""
     rng = np.random.default_rng(seed)
     classes, where = np.unique(labels, return_inverse=True)
     ranks = [k for k in RANKS if k < len(classes)]
@@ -65,7 +65,7 @@ def identify(
 
 
 def mean_over_images(hits: Bool[np.ndarray, "t n"], probed: Bool[np.ndarray, "t n"]) -> float:
-    """Of the share of its searches that each image succeeded in."""
+    """The mean over images of the share of its searches in which the image was recognised."""
     searches = probed.sum(axis=0)
     return float((hits.sum(axis=0) / np.maximum(searches, 1))[searches > 0].mean())
 

@@ -1,4 +1,4 @@
-"""All open-set figures of one set of embeddings: by name, with intervals and what must be said."""
+"""All open-set metrics of one set of embeddings, with their intervals and with notes on their limits."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from arcmargin.metrics.identification import (
     identify,
     mean_over_images,
 )
-from arcmargin.metrics.pair_counts import count_pairs, image_replicates
+from arcmargin.metrics.pair_counts import counts_by_fold, image_replicates
 from arcmargin.metrics.pairs import Pairs, folds, sampled
 from arcmargin.metrics.retrieval import retrieve, standard_errors
 from arcmargin.metrics.score_counts import ScoreCounts
@@ -32,8 +32,8 @@ class Evaluation(NamedTuple):
     intervals: dict[str, Interval]  # 95 %, by the bootstrap
     roc: dict[str, list[float | None]]  # far and tar, on the same grid for every run
     thresholds: dict[str, float]  # cosines: of the best accuracy, and of each FAR
-    about: dict[str, Any]  # counts, and what was drawn again for the intervals
-    notes: list[str]
+    about: dict[str, Any]  # numbers of images, classes, pairs; `how` they were paired and resampled
+    notes: list[str]  # what a reader must know: what could not be measured, what rests on few pairs
 
 
 def evaluate(
@@ -41,8 +41,11 @@ def evaluate(
     labels: Int[np.ndarray, "n"],
     pairs: Pairs | int | None = None,
 ) -> Evaluation:
-    """Verification on all pairs, on so many random ones, or on the given ones; retrieval and
-    identification where the labels are known. A negative label is an unknown class."""
+    """Verification, and where labels are known retrieval and identification.
+
+    `pairs`: the pairs to verify, or how many random ones; None takes all. A negative label means that
+    the class is unknown.
+    """
     unit = unit_rows(embeddings)
     known = np.flatnonzero(labels >= 0)
     unit_known, labels_known = unit[known], labels[known]
@@ -78,15 +81,15 @@ def _retrieval(
     labels: Int[np.ndarray, "n"],
     resampling: Resampling,
 ) -> None:
-    """With few classes an interval from the queries alone, the searched images as they are, would be
-    half as wide as it should be; with many, or too few images to halve, that is what there is."""
+    """Resampling the queries alone, with the same images to be found, gives intervals half as wide as
+    they should be where classes are few: there, random halves of the images give the standard error."""
     halved = not resampling.by_class and np.unique(labels, return_counts=True)[1].min() >= 4
     errors = standard_errors(unit, labels) if halved else {}
     for name, values in retrieve(unit, labels).items():
         mean = float(np.nanmean(values))
         result.metrics[f"retrieval_{name}"] = mean
         result.intervals[f"retrieval_{name}"] = (
-            bootstrap.around(mean, errors[name]) if halved else resampling.mean(values)
+            bootstrap.normal_interval(mean, errors[name]) if halved else resampling.mean(values)
         )
 
 
@@ -114,18 +117,18 @@ def _verify_sampled(
     resampling: Resampling,
 ) -> None:
     pairs = sampled(labels, count)
-    counts, parts = count_pairs(unit, pairs)
+    counts, parts = counts_by_fold(unit, pairs)
     replicates = partial(image_replicates, counts, unit, pairs, resampling=resampling)
     how = f"{len(pairs.same):,} random pairs; {resampling.what} drawn again"
     _verification(result, counts, parts, replicates, how)
 
 
 def _verify_pairs(result: Evaluation, unit: Float[np.ndarray, "n d"], pairs: Pairs) -> None:
-    """The pairs are what the protocol drew, so they are what is drawn again."""
+    """A protocol's pairs are a sample of their own: they are what is resampled."""
     if pairs.same.all() or not pairs.same.any():
         result.notes.append("the pairs are all of one kind: nothing to verify")
         return
-    counts, parts = count_pairs(unit, pairs)
+    counts, parts = counts_by_fold(unit, pairs)
     replicates = partial(bootstrap.independent_replicates, counts)
     _verification(result, counts, parts, replicates, "the given pairs; pairs drawn again")
 
@@ -151,8 +154,8 @@ def _verification(
     result.thresholds["best"] = verification.best_threshold(counts).value
     for far in verification.FARS:
         result.thresholds[f"far_{far:.0e}"] = verification.threshold_at_far(counts, far)
-    places = verification.cuts(counts)
-    intervals = bootstrap.intervals(measures, counts, replicates(places=places), places)
+    points = verification.roc_points(counts)
+    intervals = bootstrap.intervals_of_measures(measures, counts, replicates(points=points), points)
     for name, measure in measures.items():
         result.metrics[f"verification_{name}"] = measure(counts)
         result.intervals[f"verification_{name}"] = intervals[name]
@@ -161,7 +164,7 @@ def _verification(
         accuracies = verification.cross_validated_accuracy(usable)
         result.about["folds"] = len(usable)
         result.metrics["verification_accuracy"] = float(accuracies.mean())
-        result.intervals["verification_accuracy"] = bootstrap.mean_of_folds(accuracies)
+        result.intervals["verification_accuracy"] = bootstrap.fold_interval(accuracies)
     grid = verification.ROC_FARS
     tar = verification.tar_at_far(counts, grid)
     known = grid * impostor >= 1
@@ -172,7 +175,8 @@ def _verification(
 def _at_rates(
     name: str, rates: tuple[float, ...], impostors: int, what: str, result: Evaluation
 ) -> dict[str, Callable[[ScoreCounts], float]]:
-    """TAR at those rates of false accepts that the impostors suffice for; a note on the others."""
+    """A measure of TAR for each rate of false accepts that so many impostors can show. A note says
+    which cannot be shown, and which rest on fewer than 30 errors."""
     measures: dict[str, Callable[[ScoreCounts], float]] = {}
     prefix = "verification" if what == "impostor pairs" else "identification"
     label = "FAR" if prefix == "verification" else "FPIR"
@@ -210,9 +214,9 @@ def _identification(result: Evaluation, found: Identification, resampling: Resam
     if not impostors or not searches.mated.any():
         return
     measures = _at_rates("fnir_at_fpir", FPIRS, impostors, "images that are not enrolled", result)
-    places = verification.cuts(counts)
-    replicates = _search_replicates(counts, searches, places, resampling)
-    intervals = bootstrap.intervals(measures, counts, replicates, places)
+    points = verification.roc_points(counts)
+    replicates = _search_replicates(counts, searches, points, resampling)
+    intervals = bootstrap.intervals_of_measures(measures, counts, replicates, points)
     for name, measure in measures.items():
         low, high = intervals[name]
         result.metrics[f"identification_{name}"] = 1 - measure(counts)
@@ -220,14 +224,14 @@ def _identification(result: Evaluation, found: Identification, resampling: Resam
 
 
 def _search_replicates(
-    counts: ScoreCounts, searches: Searches, places: Int[np.ndarray, "c"], resampling: Resampling
+    counts: ScoreCounts, searches: Searches, points: Int[np.ndarray, "c"], resampling: Resampling
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Probes drawn again, and the draws of galleries."""
-    cell = np.searchsorted(places, np.searchsorted(-counts.scores, -searches.score))
-    code = searches.mated * len(places) + cell
+    """(mated, non-mated) searches up to each point when probes and galleries are resampled."""
+    cell = np.searchsorted(points, np.searchsorted(-counts.scores, -searches.score))
+    code = searches.mated * len(points) + cell
     unit = resampling.unit[searches.image]
-    for weights, times in resampling.draws_of(DRAWS):
+    for weights, times in resampling.draws_with_trials(DRAWS):
         for image, draw in zip(weights, times, strict=True):
-            found = np.bincount(code, image[unit] * draw[searches.draw], 2 * len(places))
+            found = np.bincount(code, image[unit] * draw[searches.draw], 2 * len(points))
             impostor, genuine = np.cumsum(found.reshape(2, -1), axis=1)
             yield genuine, impostor

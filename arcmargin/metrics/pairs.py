@@ -19,12 +19,13 @@ class Pairs(NamedTuple):
 
 
 def folds(labels: Int[np.ndarray, "n"], seed: int = 0) -> Int[np.ndarray, "n"]:
-    """Each image's fold, at most ten: of whole classes when there are at least 20, as in LFW's
-    protocol, otherwise of images. Each fold has pairs of both kinds, or all are fold 0."""
+    """The fold of each image, at most ten folds. With at least 20 classes a fold consists of whole
+    classes, as in LFW's protocol; otherwise of images of every class. Where folds with pairs of both
+    kinds cannot be made, there is one fold."""
     rng = np.random.default_rng(seed)
     classes, where, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) >= MANY_CLASSES and (sizes > 1).sum() >= FOLDS:
-        paired = sizes > 1  # dealt out first, so that every fold gets some
+        paired = sizes > 1  # distributed first, so that every fold gets some
         order = np.concatenate(
             [rng.permutation(np.flatnonzero(kind)) for kind in (paired, ~paired)]
         )
@@ -40,7 +41,7 @@ def folds(labels: Int[np.ndarray, "n"], seed: int = 0) -> Int[np.ndarray, "n"]:
 
 
 def sampled(labels: Int[np.ndarray, "n"], count: int, seed: int = 0) -> Pairs:
-    """`count` pairs at random, one half genuine, the other impostor, each within one fold."""
+    """`count` random pairs, half of them genuine, half impostor; both images of a pair in one fold."""
     rng = np.random.default_rng(seed)
     fold = folds(labels, seed)
     number = int(fold.max()) + 1
@@ -56,7 +57,7 @@ def sampled(labels: Int[np.ndarray, "n"], count: int, seed: int = 0) -> Pairs:
 def _genuine(
     labels: np.ndarray, members: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every genuine pair is as likely as every other."""
+    """Uniform over all genuine pairs."""
     members = members[np.argsort(labels[members], kind="stable")]
     _, start, sizes = np.unique(labels[members], return_index=True, return_counts=True)
     pairs = sizes * (sizes - 1.0)

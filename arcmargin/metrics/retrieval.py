@@ -28,23 +28,24 @@ def retrieve(
     depth = min(max(int(others.max(initial=0)), *RECALL_AT), n)
     values = {f"recall_at_{k}": np.full(n, np.nan) for k in RECALL_AT}
     values |= {"r_precision": np.full(n, np.nan), "map_at_r": np.full(n, np.nan)}
-    place = np.arange(1, depth + 1)
+    rank = np.arange(1, depth + 1)
     for rows in chunks(n, n):
-        # Odd: of the query's class. An even number, of another class, goes first in a tie.
+        # Even keys are images of other classes, odd ones of the query's class: in a tie the former
+        # come first.
         keys = 2 * steps(unit[rows] @ unit.T) + (labels[rows, None] == labels)
         keys[np.arange(len(keys)), np.arange(rows.start, rows.stop)] = 2 * STEPS
         keys = keys.astype(np.int32)
         keys = np.sort(np.partition(keys, depth - 1, axis=1)[:, :depth], axis=1)
         right = keys % 2 == 1
         wanted = others[rows, None]
-        within = right & (place <= wanted)
+        within = right & (rank <= wanted)
         has_mate = wanted[:, 0] > 0
         found = np.cumsum(right, axis=1)
         mates = np.maximum(wanted[:, 0], 1)
         for k in RECALL_AT:
             values[f"recall_at_{k}"][rows] = np.where(has_mate, right[:, :k].any(axis=1), np.nan)
         values["r_precision"][rows] = np.where(has_mate, within.sum(axis=1) / mates, np.nan)
-        precise = (within * found / place).sum(axis=1) / mates
+        precise = (within * found / rank).sum(axis=1) / mates
         values["map_at_r"][rows] = np.where(has_mate, precise, np.nan)
     return values
 
@@ -54,9 +55,9 @@ def standard_errors(
 ) -> dict[str, float]:
     """Of the means over queries, when new images of the same classes are both looked for and found.
 
-    From random halves of each class, the delete-half jackknife (Shao, Wu 1989, Annals of Statistics
-    17): an image drawn twice, as by the bootstrap, would find itself. Of many images smaller parts,
-    and their spread scaled to all.
+    By the delete-half jackknife (Shao, Wu 1989, Annals of Statistics 17): the spread of the means over
+    random halves of each class. The bootstrap is no use here, as an image drawn twice would find
+    itself. Where there are many images, the parts are smaller and their spread is scaled accordingly.
     """
     rng = np.random.default_rng(seed)
     share = min(0.5, MOST / len(labels))

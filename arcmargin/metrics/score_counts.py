@@ -1,4 +1,4 @@
-"""How many genuine and impostor pairs reach each score: all that verification needs to know."""
+"""Numbers of genuine and impostor pairs at each score: all that verification needs to know."""
 
 from typing import NamedTuple
 
@@ -17,17 +17,19 @@ class ScoreCounts(NamedTuple):
 
 
 def of_scores(scores: Float[np.ndarray, "n"], same: Bool[np.ndarray, "n"]) -> ScoreCounts:
-    """Exact, for any scores of which more means more similar."""
+    """Exact; a higher score means more similar."""
     values, where = np.unique(-scores, return_inverse=True)
     genuine, impostor = (np.bincount(where[kind], minlength=len(values)) for kind in (same, ~same))
     return ScoreCounts(-values, genuine, impostor)
 
 
 def of_embeddings(unit: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> ScoreCounts:
-    """Of all n(n-1)/2 pairs, counted by the steps of their cosines."""
-    counts = np.zeros(2 * STEPS + 1, dtype=np.int64)  # the last: not to be counted
+    """All n(n-1)/2 pairs, by their cosine, rounded as `similarity` describes."""
+    counts = np.zeros(
+        2 * STEPS + 1, dtype=np.int64
+    )  # the last entry collects what is not to be counted
     for rows in chunks(len(unit), len(unit)):
-        rest = slice(rows.start, None)  # the pairs with earlier rows are counted already
+        rest = slice(rows.start, None)  # pairs with earlier rows were counted with these
         index = steps(unit[rows] @ unit[rest].T)
         index += STEPS * (labels[rows, None] == labels[rest])
         index[np.tril_indices(len(index))] = 2 * STEPS

@@ -78,11 +78,11 @@ def cross_validated_accuracy(folds: Sequence[ScoreCounts]) -> Float[np.ndarray, 
     return np.array(accuracies)
 
 
-def cuts(counts: ScoreCounts, a_decade: int = 16) -> Int[np.ndarray, "c"]:
-    """Some hundred places among the scores that follow the whole ROC curve: evenly in the logarithm
-    of FAR and of 1 - TAR. The last is the end."""
+def roc_points(counts: ScoreCounts, per_decade: int = 16) -> Int[np.ndarray, "c"]:
+    """Indices of some hundred scores that trace the whole ROC curve: spaced evenly in the logarithms of
+    FAR and of 1 - TAR, and the last score."""
     far, tar = rates(counts.genuine, counts.impostor)
-    levels = np.logspace(-6, 0, 6 * a_decade + 1)
-    places = [np.searchsorted(far[1:], levels), np.searchsorted(tar[1:], 1 - levels)]
+    levels = np.logspace(-6, 0, 6 * per_decade + 1)
+    points = [np.searchsorted(far[1:], levels), np.searchsorted(tar[1:], 1 - levels)]
     last = len(counts.scores) - 1
-    return np.unique(np.concatenate([*places, [last]]).clip(max=last))
+    return np.unique(np.concatenate([*points, [last]]).clip(max=last))
