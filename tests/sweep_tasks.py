@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -91,4 +92,6 @@ def broken(cfg):
 
 
 if __name__ == "__main__":
-    orphan()
+    import sweep_tasks  # workers import the tasks by this name
+
+    getattr(sweep_tasks, sys.argv.pop(1))()

@@ -1,6 +1,7 @@
 """Each job a process of its own on this machine, or a job of a Slurm cluster, by submitit."""
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
@@ -9,7 +10,6 @@ import subprocess
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ class SubmititLauncher(SweepLauncher):
         }
 
     def check(self) -> None:
-        if find_spec("submitit") is None:
+        if importlib.util.find_spec("submitit") is None:
             raise UserError(
                 "this hydra/launcher needs the extra 'submitit': pip install 'arcmargin[submitit]'"
             )

@@ -119,7 +119,14 @@ def test_a_fault_of_ours_is_a_failure_with_its_traceback(tmp_path):
 
 
 def test_workers_end_when_the_main_process_is_killed(tmp_path):
-    command = [sys.executable, sweep_tasks.__file__, *HERE, "seed=0,1", "hydra.launcher.n_jobs=2"]
+    command = [
+        sys.executable,
+        sweep_tasks.__file__,
+        "orphan",
+        *HERE,
+        "seed=0,1",
+        "hydra.launcher.n_jobs=2",
+    ]
     path = os.pathsep.join(sys.path)
     main = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.DEVNULL
