@@ -77,6 +77,9 @@ class SweepLauncher(Launcher):
     def check(self) -> None:
         """Raises UserError for what would keep every job from beginning."""
 
+    def close(self) -> None:
+        """No further jobs come."""
+
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
         """Runs them all; returns those that could not be run to their end, and why."""
@@ -137,23 +140,24 @@ class SweepLauncher(Launcher):
 
 
 class ProcessLauncher(SweepLauncher):
-    """Jobs in processes of this machine; each loads torch once and then takes job after job.
+    """Jobs in processes of this machine; each loads torch once and then takes job after job, those of a
+    search's next batch too.
 
     One process a GPU, or a core where there is none, unless `n_jobs` says otherwise.
     """
 
     def __init__(self, n_jobs: int = -1) -> None:
         self.n_jobs = n_jobs
+        self.workers: list[tuple[ProcessPoolExecutor, str | None]] = []
 
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
         import cloudpickle
 
         sweep = jobs[0].folder.parent
-        devices = self._devices(len(jobs))
+        missing = self._devices(len(jobs))[len(self.workers) :]
+        self.workers += [(_executor(device), device) for device in missing]
         lost: dict[Job, Exception] = {}
-        waiting = deque(jobs)
-        idle = [(_executor(device), device) for device in devices]
-        executors = [executor for executor, _ in idle]
+        waiting, idle = deque(jobs), list(self.workers)
         busy: dict[Future[None], tuple[ProcessPoolExecutor, str | None, Job]] = {}
         try:
             while waiting or busy:
@@ -168,19 +172,23 @@ class ProcessLauncher(SweepLauncher):
                     error = task.exception()
                     if isinstance(error, BrokenExecutor):
                         error = ProcessDied("a worker died, perhaps for want of memory")
+                        self.workers.remove((executor, device))
                         executor = _executor(device)
-                        executors.append(executor)
+                        self.workers.append((executor, device))
                     if isinstance(error, Exception):
                         lost[job] = error
                     idle.append((executor, device))
         except KeyboardInterrupt:
             state.stop(sweep)
             wait(busy)
+            self.close()
             raise
-        finally:
-            for executor in executors:
-                executor.shutdown(wait=False, cancel_futures=True)
         return lost
+
+    def close(self) -> None:
+        for executor, _ in self.workers:
+            executor.shutdown(wait=False, cancel_futures=True)
+        self.workers = []
 
     def check(self) -> None:
         if self.n_jobs == 0 or self.n_jobs < -1:

@@ -17,6 +17,7 @@ from arcmargin.errors import UserError
 from arcmargin.sweeps import axes
 from arcmargin.sweeps.axes import Axis
 from arcmargin.sweeps.command_line import refuse_mistake
+from arcmargin.sweeps.launcher import SweepLauncher
 
 MULTIRUN_FILE = "multirun.yaml"
 
@@ -52,6 +53,9 @@ class JobSweeper(Sweeper):
         except (UserError, HydraException) as error:
             refuse_mistake(error)
             raise
+        finally:
+            if isinstance(self.launcher, SweepLauncher):
+                self.launcher.close()
 
     @abstractmethod
     def run(self, found: Sequence[Axis]) -> Any:
