@@ -8,11 +8,12 @@ from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Circle, Wedge
+from matplotlib.patches import Circle, PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import NullLocator
 
 from arcmargin.metrics import geometry
@@ -31,6 +32,7 @@ from arcmargin.report.style import (
 )
 
 BINS = 1440  # around the circle: a quarter of a degree each
+MOST_VECTORS = 200  # classes that a PDF draws as lines; of more it holds a picture
 MOST_POINTS = 3000  # in a scatter; a bounded sample, the same points every time
 
 
@@ -42,6 +44,8 @@ def circle(
     the arcs the gap with a bracket as wide as the predicted one."""
     long = max(map(len, names)) if names_fit(names, inches) else 1
     _blank(ax, limit=1.66 + 0.045 * max(0, long - 3))
+    if len(names) > MOST_VECTORS:
+        ax.set_rasterization_zorder(10)
     around = geometry.arcs(data.embeddings, data.labels)
     unit, labels = with_direction(data)
     degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0]))
@@ -53,10 +57,7 @@ def circle(
     ax.add_collection(PolyCollection(arcs, fc=own, alpha=0.45, lw=0), autolim=False)
     rays = [_polar(centre, [0.0, 1.0]).T for centre in around.centre]
     _lines(ax, rays, colors=own, lw=0.4 + 0.15 * inches, zorder=3)
-    ridges = [
-        _ridge(0.45 * np.sqrt(_density(degrees[labels == label], high - low)))
-        for label, low, high in zip(around.classes, around.low, around.high, strict=True)
-    ]
+    ridges = [_ridge(0.45 * np.sqrt(one)) for one in _densities(degrees, labels, around)]
     shapes = [shape for shape, _ in ridges]
     ax.add_collection(PolyCollection(shapes, fc=own, lw=0, alpha=0.75, zorder=1), autolim=False)
     _lines(ax, [line for _, line in ridges], colors=own, lw=0.6, zorder=2)
@@ -81,12 +82,11 @@ def _outside(ax: Axes, degrees: float, name: str, inches: float) -> None:
 def _gaps(ax: Axes, around: geometry.Arcs, predicted: float | None, inches: float) -> None:
     """The wedges between the arcs, hatched red where those overlap, and the predicted brackets."""
     ends = around.centre + around.high
-    open_gaps, brackets = [], []
-    hatched: dict[str, Any] = {"fc": "none", "ec": OVERLAP, "hatch": "/////", "lw": 0}
+    open_gaps, overlaps, brackets = [], [], []
     for end, gap in zip(ends, around.gap, strict=True):
         middle = end + gap / 2
         if gap < 0:
-            ax.add_artist(Wedge((0, 0), 1, end + gap, end, zorder=2, **hatched))
+            overlaps.append(Path(_sector(end + gap, end)))
         else:
             open_gaps.append(_sector(end, end + gap))
         if predicted:  # a bracket of no width says nothing
@@ -97,6 +97,9 @@ def _gaps(ax: Axes, around: geometry.Arcs, predicted: float | None, inches: floa
             x, y = _polar(middle, 0.66)
             ax.text(x, y, f"{gap:.0f}°", fontsize=8, color=INK, ha="center", va="center", zorder=6)
     ax.add_collection(PolyCollection(open_gaps, fc=GAP, lw=0), autolim=False)
+    if overlaps:  # hatched as one: a thousand hatched shapes would take seconds
+        hatched = {"fc": "none", "ec": OVERLAP, "hatch": "/////", "lw": 0, "zorder": 2}
+        ax.add_artist(PathPatch(Path.make_compound_path(*overlaps), **hatched))
     _lines(ax, brackets, colors=INK, lw=0.5 + 0.15 * inches, zorder=4)
 
 
@@ -111,27 +114,39 @@ def _sector(start: float, end: float) -> np.ndarray:
     return np.r_[np.zeros((1, 2)), _polar(along, np.ones(len(along))).T]
 
 
-def _density(degrees: np.ndarray, width: float) -> np.ndarray:
-    """(BINS,) smoothed histogram around the circle, peak 1. The bandwidth follows from the
-    width of the 5-95 % arc by Silverman's rule."""
-    counts, _ = np.histogram(degrees % 360, bins=BINS, range=(0, 360))
-    bandwidth = np.clip(1.06 * width / 3.29 * len(degrees) ** -0.2, 0.4, 8.0)
+def _densities(
+    degrees: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"], around: geometry.Arcs
+) -> Float[np.ndarray, "c bins"]:
+    """A smoothed histogram around the circle for each class of `around`, peak 1. The bandwidth follows
+    from the width of the 5-95 % arc by Silverman's rule."""
+    place = np.full(max(labels.max(initial=-1), around.classes.max(initial=-1)) + 1, -1)
+    place[around.classes] = np.arange(len(around.classes))
+    drawn = place[labels] >= 0
+    cells = place[labels[drawn]] * BINS + _bins(degrees[drawn])
+    shape = len(around.classes), BINS
+    counts = np.bincount(cells, minlength=shape[0] * BINS).reshape(shape)
+    samples = counts.sum(axis=1)
+    bandwidth = np.clip(1.06 * (around.high - around.low) / 3.29 * samples**-0.2, 0.4, 8.0)
     harmonics = np.arange(BINS // 2 + 1)
-    blur = np.exp(-0.5 * (harmonics * np.radians(bandwidth)) ** 2)
+    blur = np.exp(-0.5 * (harmonics * np.radians(bandwidth)[:, None]) ** 2)
     smooth = np.fft.irfft(np.fft.rfft(counts) * blur, n=BINS).clip(min=0)
-    return smooth / smooth.max()
+    return smooth / smooth.max(axis=1, keepdims=True)
+
+
+def _bins(degrees: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    return np.floor(degrees % 360 * BINS / 360).astype(np.int64) % BINS
 
 
 def density_at(data: Embeddings, around: geometry.Arcs) -> Float[np.ndarray, "n"]:
     """How dense a sample's own class is where it lies on the circle: the square root of the density,
     1 at the class's peak; 0 for a sample without a direction or a class without a centre."""
     unit, usable = directions(data.embeddings)
-    degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0])) % 360
-    bins = np.floor(degrees * BINS / 360).astype(int) % BINS
-    found = np.zeros(len(unit))
-    for label, width in zip(around.classes, around.high - around.low, strict=True):
-        own = usable & (data.labels == label)
-        found[own] = np.sqrt(_density(degrees[own], width)[bins[own]])
+    degrees = np.degrees(np.arctan2(unit[:, 1], unit[:, 0]))
+    densities = _densities(degrees[usable], data.labels[usable], around)
+    place = np.full(data.labels.max(initial=-1) + 1, -1)
+    place[around.classes] = np.arange(len(around.classes))
+    found, known = np.zeros(len(unit)), usable & (place[data.labels] >= 0)
+    found[known] = np.sqrt(densities[place[data.labels[known]], _bins(degrees[known])])
     return found
 
 

@@ -11,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Wedge
 from matplotlib.text import Text
 from PIL import Image
 from synthetic_records import make_result
@@ -143,41 +142,33 @@ def test_the_bracket_is_as_wide_as_the_predicted_gap() -> None:
         assert turn(corners) == pytest.approx(18.0)
 
 
-@pytest.mark.parametrize("middle", [0.0, 3.0, 180.0, 359.0])
-def test_a_ridge_is_the_density_without_its_empty_stretch(middle: float) -> None:
-    rng = np.random.default_rng(0)
-    height = drawing._density(rng.normal(middle, 4, 5000), width=13.0)
-    shape, outline = drawing._ridge(height)
-    outer, inner = np.split(shape, 2)
-    np.testing.assert_allclose(np.linalg.norm(inner, axis=1), 1)
-    radius = np.linalg.norm(outer, axis=1)
-    bins = np.floor(np.degrees(np.arctan2(outer[:, 1], outer[:, 0])) % 360 * drawing.BINS / 360)
-    np.testing.assert_allclose(radius - 1, height[bins.astype(int)], atol=1e-9)
-    left_out = np.delete(height, bins.astype(int))
-    assert len(left_out) > 0.8 * drawing.BINS and left_out.max() <= 0.002
-    assert np.isnan(outline[radius <= 1.06]).all() and not np.isnan(outline[radius > 1.06]).any()
-
-
 def test_overlap_is_hatched_and_explained() -> None:
     rng = np.random.default_rng(0)
     angle = np.radians(rng.normal(0, 10, 400) + np.repeat([0, 10], 200))
     points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     data = Embeddings(points, np.repeat([0, 1], 200), points[::200])
     figure = figures.panel(finished_run(data=data), data)
-    wedges = [patch for patch in figure.findobj(Wedge) if isinstance(patch, Wedge)]
-    assert sum(patch.get_hatch() is not None for patch in wedges) == 1
+    (ax,) = figure.axes
+    (hatched,) = [patch for patch in ax.patches if patch.get_hatch()]
+    wedge = hatched.get_path().vertices
+    assert turn(wedge[np.linalg.norm(wedge, axis=1) > 0.5]) == pytest.approx(
+        -geometry.arcs(data.embeddings, data.labels).gap.min()
+    )
     assert "overlap of the arcs" in texts(figure)
 
 
-def test_density_peaks_where_the_samples_are() -> None:
+@pytest.mark.parametrize("middle", [0.0, 3.0, 180.0, 359.0])
+def test_density_peaks_where_the_samples_are(middle: float) -> None:
     rng = np.random.default_rng(0)
-    density = drawing._density(rng.normal(359, 3, 20000), width=2 * 1.645 * 3)
-    assert density.max() == 1.0
-    angle = (np.arange(drawing.BINS) + 0.5) * 360 / drawing.BINS
-    off = (angle - 359 + 180) % 360 - 180
-    assert abs(off[density.argmax()]) < 0.7
-    normal = np.exp(-0.5 * (off / 3) ** 2)
-    assert np.abs(density - normal).max() < 0.06
+    off = rng.normal(0, 4, 20000)
+    angle = np.radians(np.r_[middle + off, middle + 100])
+    data = Embeddings(
+        np.stack([np.cos(angle), np.sin(angle)], axis=1), np.r_[np.zeros(20000, int), 1], np.eye(2)
+    )
+    height = drawing.density_at(data, geometry.arcs(data.embeddings, data.labels))
+    assert height.max() == pytest.approx(1.0, abs=1e-3)
+    normal = np.exp(-0.5 * (off / 4) ** 2)
+    assert np.abs(height[:-1] ** 2 - normal).max() < 0.08
 
 
 def test_both_views_together_show_every_point_of_the_sphere_once() -> None:
