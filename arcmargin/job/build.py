@@ -81,6 +81,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
         header_lr=cfg.header_lr,
         description=_description(cfg, data),
     )
+    _check_optimizer(module, str(cfg.optimizer.get("_target_")))
     if cfg.backbone.get("frozen"):
         data = _features(data, backbone, module.augment)
     if cfg.compile:
@@ -200,7 +201,7 @@ def _feasible_default(
         return {}
     margins = {name: block[name] for name in NO_MARGIN}
     delta = neighbour_angle(num_classes, dim)
-    if is_feasible(**margins, delta=delta):
+    if delta == 0 or is_feasible(**margins, delta=delta):
         return {}
     gap = DEFAULT_GAP * math.degrees(delta)
     found = matched_margins(gap, num_classes, dim)[key]
@@ -231,10 +232,24 @@ def build_backbone(group: DictConfig, image_shape: Sequence[int], embedding_dim:
             "backbone.weights go into the body of an arcmargin.backbones.Backbone, which "
             f"'{settings['_target_']}' does not make"
         )
-    load_body(backbone.body, weights)
+    load_body(backbone.body, str(weights))
     if frozen:
         backbone.freeze_body()
     return backbone
+
+
+def _check_optimizer(module: MarginModule, target: str) -> None:
+    """Now, and not when training begins."""
+    try:
+        made: Any = module.new_optimizer()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the optimizer '{target}' cannot be made: {reason}") from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(
+            f"optimizer._target_ is '{target}', which made a {type(made).__name__}; expected a "
+            "torch.optim.Optimizer"
+        )
 
 
 def _features(data: ImageData, backbone: Backbone, augment: nn.Module) -> ImageData:

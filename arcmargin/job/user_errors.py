@@ -28,15 +28,13 @@ def users_mistake(error: BaseException) -> str | None:
             "there are many classes, smaller images or fewer of them, or fewer jobs at once"
         )
     if isinstance(error, InstantiationException):
-        # A setting that the object does not take, or an object that does not exist.
-        fits = isinstance(chain[-1], TypeError | ImportError | AttributeError)
+        # A setting that the object does not take, one that does not exist, or that Hydra refuses to call.
+        fits = isinstance(chain[-1], TypeError | ImportError | AttributeError | type(error))
         return _one_line(error) if fits else None
     if isinstance(error, OverrideParseException):
         return f"cannot read '{error.override}'; expected key=value, or key=a,b with --multirun"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _one_line(error) + _further(chain[1:])
-    if isinstance(error, ValueError) and "Config group override" in str(error):  # header=0.5
-        return f"{_one_line(error)}; expected the name of an option, as --help lists them"
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return f"cannot write the output: {error}; free some space or choose another folder"
     if "PytorchStreamWriter" in str(error):  # torch's word for a disk that filled up

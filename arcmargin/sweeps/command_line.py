@@ -140,6 +140,15 @@ def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) ->
     _check_folder(Path(kind.dir))
 
 
+def _check_option_name(override: Override) -> None:
+    value = override.value()
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str | None) for name in names):
+        raise UserError(
+            f"{override.key_or_group} takes the name of an option, got {value}; --help lists them"
+        )
+
+
 def _composed(
     name: str,
     further: list[str],
@@ -152,6 +161,9 @@ def _composed(
     def is_group(override: Override) -> bool:
         return any((folder / override.key_or_group).is_dir() for folder in folders)
 
+    for one in overrides:
+        if is_group(one) and not (one.is_delete() or one.is_sweep_override()):
+            _check_option_name(one)
     lines = {id(one): _first_value(one) if multirun else str(one.input_line) for one in overrides}
     added = [
         one
