@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin.errors import Interrupted
+from arcmargin.errors import Interrupted, UserError
 from arcmargin.job import folder as run_folder
 from arcmargin.job import schema
 from arcmargin.job.identity import identity
@@ -19,6 +19,7 @@ from arcmargin.job.terminal import result_table
 from arcmargin.job.user_errors import sentence
 from arcmargin.margins import predicted_gap_deg
 from arcmargin.record import Result, Settings, display_path
+from arcmargin.tracking.log_file import LogFile
 
 if TYPE_CHECKING:  # seconds that --help and a typo need not wait for
     from arcmargin.job.build import Choices
@@ -35,22 +36,29 @@ def run(
     folder: Path,
     *,
     group: Path | None = None,
+    output: Path | None = None,
     on_settings: OnSettings | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
     """One run: its result lands in `folder`, in which no other process works (`folder.alone`). A
     finished result of this very run is returned as it is.
 
-    `group` is the folder of the runs that belong together. `on_settings` hears what acts once the
-    objects are built; `on_epoch(done, of, validation curves so far)` each epoch, and may raise
-    Interrupted to end the run, which comes out here.
+    `group` is the folder of the runs that belong together, `output` the file that takes what is
+    printed, where that is no terminal. `on_settings` hears what acts once the objects are built;
+    `on_epoch(done, of, validation curves so far)` each epoch, and may raise Interrupted to end the
+    run, which comes out here.
     """
-    schema.check(cfg)
+    printed = LogFile(output) if output is not None else None
+    try:
+        schema.check(cfg)
+    except UserError as error:
+        _log_failure(cfg, error, folder, group, printed)
+        raise
     before = run_folder.finished(folder, identity(cfg))
     if before is not None:
         log.info("%s is finished already: %s", before.settings.name, display_path(folder))
         return before
-    return _run(cfg, folder, group, on_settings, on_epoch)
+    return _run(cfg, folder, group, printed, on_settings, on_epoch)
 
 
 def failed(cfg: DictConfig, error: BaseException, settings: Settings | None = None) -> Result:
@@ -74,25 +82,23 @@ def _run(
     cfg: DictConfig,
     folder: Path,
     group: Path | None,
+    printed: LogFile | None,
     on_settings: OnSettings | None,
     on_epoch: OnEpoch | None,
 ) -> Result:
     started = time.perf_counter()
-    from arcmargin.job.build import build, settings_of
+    from arcmargin.job.build import build
     from arcmargin.training import checkpoints
     from arcmargin.training.train import train
 
     try:
         data, module, settings = build(cfg, _choices())
     except Exception as error:
-        if group is not None and (
-            tracker := _tracker(cfg, settings_of(cfg, _choices()), folder, group)
-        ):
-            tracker.fail(sentence(error))
+        _log_failure(cfg, error, folder, group, printed)
         raise
     if on_settings is not None:
         on_settings(settings)
-    tracker = _tracker(cfg, settings, folder, group)
+    tracker = _tracker(cfg, settings, folder, group, printed)
     try:
         result = train(
             module,
@@ -122,7 +128,7 @@ def _run(
     except BaseException as error:
         if tracker:
             interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
-            tracker.close(255) if interrupted else tracker.fail(sentence(error))
+            tracker.close(255) if interrupted else tracker.fail(failed(cfg, error, settings), error)
         raise
     for note in result.open_set.notes if result.open_set else ():
         log.warning("%s", note)
@@ -166,7 +172,27 @@ def _choices() -> "Choices":
     return Choices(**names, overrides=list(hydra.overrides.task))
 
 
-def _tracker(cfg: DictConfig, settings: Settings, folder: Path, group: Path | None) -> Any:
+def _log_failure(
+    cfg: DictConfig,
+    error: Exception,
+    folder: Path,
+    group: Path | None,
+    printed: LogFile | None,
+) -> None:
+    """A run of a group that fails before it trains is one of the group's W&B runs all the same."""
+    if group is not None:
+        result = failed(cfg, error)
+        if tracker := _tracker(cfg, result.settings, folder, group, printed):
+            tracker.fail(result, error)
+
+
+def _tracker(
+    cfg: DictConfig,
+    settings: Settings,
+    folder: Path,
+    group: Path | None,
+    printed: LogFile | None,
+) -> Any:
     """The W&B run, unless there is to be none. It goes on where the checkpoint's run broke off."""
     if cfg.logger is None:
         return None
@@ -174,7 +200,11 @@ def _tracker(cfg: DictConfig, settings: Settings, folder: Path, group: Path | No
 
     checkpoint = checkpoints.find(cfg.resume, folder)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    config = {**plain, "git_commit": git_commit()}
-    continues = checkpoint.parent.parent if checkpoint else None
-    start = instantiate(cfg.logger, _convert_="all")
-    return start(settings=settings, config=config, folder=folder, group=group, continues=continues)
+    return instantiate(cfg.logger, _convert_="all")(
+        settings=settings,
+        config={**plain, "git_commit": git_commit()},
+        folder=folder,
+        group=group,
+        continues=checkpoint.parent.parent if checkpoint else None,
+        printed=printed,
+    )

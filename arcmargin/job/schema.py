@@ -48,6 +48,7 @@ class Wandb:
     pictures: int = 8
     table_rows: int = 0
     checkpoint: bool = False
+    save_code: bool = False
 
 
 @dataclass

@@ -91,7 +91,14 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
     with _own_output(folder, reporter.job):
         try:
             reporter.begin()
-            result = run(cfg, folder, group=sweep, on_settings=on_settings, on_epoch=on_epoch)
+            result = run(
+                cfg,
+                folder,
+                group=sweep,
+                output=folder / state.LOG,
+                on_settings=on_settings,
+                on_epoch=on_epoch,
+            )
             (folder / state.TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
             reporter.end("finished", score=result.score)
             return result.score

@@ -1,6 +1,5 @@
-"""The W&B run of a whole sweep: comparison grid, summary table and report; where to find it all."""
+"""The W&B run of a whole sweep: its report, links to the other runs, and how to upload what is not."""
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +7,13 @@ from typing import Any
 
 import wandb
 
+from arcmargin.record import display_path, find_results
 from arcmargin.report.tables import read_csv
-from arcmargin.tracking.start import ID_FILE, begin, without_key
+from arcmargin.tracking import mode as wandb_mode
+from arcmargin.tracking.start import begin, without_key
+from arcmargin.tracking.tracker import NOT_UPLOADED, add_to_notes, group_url, run_name
+
+MOST_LINKS = 200
 
 
 def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) -> None:
@@ -17,6 +21,9 @@ def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) 
 
     `settings` are the configuration's wandb keys. A repeated sweep updates the same W&B run.
     """
+    group = wandb_mode.read_group(sweep)
+    if group is None:
+        return
     arguments: dict[str, Any] = {
         "project": settings["project"],
         "entity": settings["entity"],
@@ -24,29 +31,31 @@ def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) 
         "group": sweep.name,
         "job_type": "report",
         "tags": ["report", *settings["tags"]],
+        "notes": settings["notes"],
         "dir": str(sweep),
         "config": {"sweep": sweep.name, "folder": str(sweep)},
+        "id": group.report_id,
+        "resume": "allow",
     }
-    own = sweep / "report"
-    before = own if (own / ID_FILE).exists() else None
-    run = begin(settings["mode"], arguments, own, group=sweep, continues=before)
+    decision = wandb_mode.decide(settings["mode"], sweep)
+    run = begin(decision, arguments, {"console": "off", "save_code": False}, group=sweep)
     if run is None:
         return
     try:
-        run.log({file.name.replace(".", "_"): shown(file) for file in files if shown(file)})
+        run.log({f"report/{file.stem}": media for file in files if (media := shown(file))})
+        if not run.offline:
+            add_to_notes(run, settings["notes"], links(run, sweep, group.varying))
         artifact = wandb.Artifact(f"report-{run.id}", type="report")
         for file in files:
             artifact.add_file(str(file))
         run.log_artifact(artifact)
         run.finish()
     except Exception as error:
-        print(f"W&B did not take the report ({without_key(error)}); it is complete in {own}")
-    if run.offline:
-        directory = shlex.quote(os.path.relpath(Path(run.dir).parent.parent))
-        print(f"W&B: offline; to browse in the terminal: wandb leet {directory}")
-        print(f"              to upload: wandb sync {directory}")
-    else:
-        print(f"W&B: {run.url}")
+        where = display_path(sweep / "report")
+        print(f"W&B did not take the report ({without_key(error)}); it is complete in {where}")
+        if not run.offline:
+            (Path(run.sync_dir) / NOT_UPLOADED).touch()
+    print(last_words(run, group.reason))
 
 
 def shown(file: Path) -> Any:
@@ -63,6 +72,30 @@ def shown(file: Path) -> Any:
     if file.suffix == ".html":
         return wandb.Html(file.read_text(encoding="utf-8"), inject=False)
     return None
+
+
+def links(run: Any, sweep: Path, varying: Sequence[str]) -> str:
+    """Markdown: the sweep's page and each of its runs that is online."""
+    lines = [f"[all runs of {sweep.name}]({group_url(run)})", ""]
+    for result in find_results(sweep).results:
+        if result.wandb and (url := result.wandb.get("url")):
+            lines.append(f"- [{run_name(result.settings, varying)}]({url})")
+    return "\n".join(lines[: MOST_LINKS + 2])
+
+
+def last_words(run: Any, reason: str | None) -> str:
+    """Where the sweep's runs are."""
+    directory = Path(run.sync_dir).parent
+    where = shlex.quote(display_path(directory))
+    cut_off = sorted(path.parent for path in directory.glob(f"run-*/{NOT_UPLOADED}"))
+    if cut_off:
+        paths = [shlex.quote(display_path(path)) for path in cut_off]
+        paths += [f"{where}/offline-run-*"] * any(directory.glob("offline-run-*"))
+        return f"W&B: to upload what a server missed: wandb sync --include-online {' '.join(paths)}"
+    if not run.offline:
+        return f"W&B: {run.url}"
+    because = f" ({reason})" if reason else ""
+    return f"W&B: offline{because}; to browse: wandb leet {where}; to upload: wandb sync {where}"
 
 
 def _number(text: str) -> float | str | None:

@@ -19,33 +19,14 @@ from arcmargin.report.style import angle_legend_entries, class_colours
 MOST_POINTS = 3000  # of the plot to turn
 MOST_CLASSES = 200  # of a confusion matrix: its table has as many rows as it has cells
 DPI = 100
-# What is better: more or less. The summary keeps the best value beside the last.
-BEST = {
-    "train/loss": "min",
-    "val/accuracy": "max",
-    "val/intra_angle_deg": "min",
-    "val/intra_angle_p50_deg": "min",
-    "val/centre_angle_min_deg": "max",
-    "val/margin_p05_deg": "max",
-    "val/gap_min_deg": "max",
-    "val/gap_mean_deg": "max",
-    "val/centre_gap_max_deg": "min",
-}
-
-
-def define_metrics(run: Any) -> None:
-    """Epochs are the axis of every chart, also of what is logged between two of them."""
-    run.define_metric("epoch", hidden=True)
-    run.define_metric("*", step_metric="epoch")
-    for name, best in BEST.items():
-        run.define_metric(name, step_metric="epoch", summary=f"last,{best}")
+EMBEDDINGS = "test/embedding"  # at moments of training too: a slider that ends with the final ones
 
 
 def pictures(result: Result) -> dict[str, Any]:
     """Of a finished run's whole test split. What its folder holds already is not drawn again."""
     shown: dict[str, Any] = {}
     if result.folder and (drawn := result.folder / "embedding.png").exists():
-        shown["test/embedding"] = wandb.Image(str(drawn))
+        shown[EMBEDDINGS] = wandb.Image(str(drawn))
     data = result.arrays.embeddings if result.arrays else None
     if data is not None and len(drawing.with_direction(data)[1]):
         shown["test/angles"] = angle_histograms(data)

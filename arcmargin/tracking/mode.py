@@ -5,12 +5,13 @@ import json
 import logging
 import netrc
 import os
+import secrets
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from arcmargin.errors import UserError
@@ -21,19 +22,33 @@ log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 PROBE_SECONDS = 3.0
 PUBLIC = "api.wandb.ai"  # keys of the public server are noted under its first name
-# In the folder of runs that belong together: what auto came to, and which keys vary among them.
-GROUP_FILE = ".wandb.json"
+GROUP_FILE = ".wandb.json"  # in the folder of runs that belong together
 _OTHER_NAMES = {"dryrun": "offline", "run": "online", "shared": "online"}
 
 
-def resolve(mode: str, group: Path | None = None) -> str:
-    """`online`, `offline` or `disabled`; $WANDB_MODE and $WANDB_DISABLED go before `mode`.
+class Decision(NamedTuple):
+    mode: str  # online, offline or disabled
+    reason: str | None = None  # why auto came to offline
+    required: bool = False  # online was asked for: nothing else will do
 
-    auto asks the server, once for all runs of a group. Raises UserError for an unknown mode, and for
-    online when W&B cannot be reached with the key.
+
+class Group(NamedTuple):
+    """What was decided for runs that belong together, such as the jobs of a sweep."""
+
+    mode: str
+    reason: str | None
+    varying: list[str]  # the keys that differ among the runs
+    report_id: str  # of the W&B run that compares them
+
+
+def decide(mode: str, folder: Path | None = None) -> Decision:
+    """$WANDB_MODE and $WANDB_DISABLED go before `mode`.
+
+    auto asks the server, once for all runs of the group in `folder`. Raises UserError for an unknown
+    mode, and for online when W&B cannot be reached with the key.
     """
     if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
-        return "disabled"
+        return Decision("disabled")
     given = os.environ.get("WANDB_MODE") or mode
     given = _OTHER_NAMES.get(given, given)
     if given not in MODES:
@@ -43,29 +58,23 @@ def resolve(mode: str, group: Path | None = None) -> str:
             "WANDB_MODE=auto means nothing to W&B itself; unset it: auto is the default"
         )
     if given not in ("auto", "online"):
-        return given
-    decided = _read_group(group).get("mode")
-    if given == "auto" and decided:
-        return str(decided)
-    if decided == "online":
-        return "online"
+        return Decision(given)
+    if group := read_group(folder):
+        return Decision(group.mode, group.reason)
     reason = problem()
     if given == "online" and reason is not None:
         raise UserError(
             f"wandb.mode=online, but {reason}; run 'wandb login', check the network, or use "
             "wandb.mode=auto"
         )
-    if reason is not None:
-        log.info("W&B: offline, %s", reason)
-    return "online" if reason is None else "offline"
+    return Decision("online" if reason is None else "offline", reason, given == "online")
 
 
-def begin_group(group: Path, mode: str, varying: Sequence[str]) -> None:
+def begin_group(folder: Path, mode: str, varying: Sequence[str]) -> None:
     """Before the first run of a group: decides where its runs go and notes which keys vary. Raises
     UserError where that is nowhere, or where W&B would take all runs for the same one."""
-    (group / GROUP_FILE).unlink(missing_ok=True)  # of an earlier attempt
-    decided = resolve(mode)
-    if decided == "disabled":
+    decision = decide(mode)
+    if decision.mode == "disabled":
         return
     given = [name for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID") if os.environ.get(name)]
     if given:
@@ -73,33 +82,28 @@ def begin_group(group: Path, mode: str, varying: Sequence[str]) -> None:
             f"{given[0]} is set, so all jobs of this multirun would be one W&B run; unset it, use "
             "logger=none, or, under a W&B agent, list the values in its sweep file instead"
         )
-    _write_group(group, {"mode": decided, "varying": list(varying)})
+    before = read_group(folder)  # of an earlier attempt, whose report is brought up to date
+    report_id = before.report_id if before else secrets.token_hex(4)
+    _write_group(folder, Group(decision.mode, decision.reason, list(varying), report_id))
 
 
-def varying_keys(group: Path | None) -> list[str] | None:
-    """The keys that vary in a group; None where nothing is known of it."""
-    keys = _read_group(group).get("varying")
-    return keys if isinstance(keys, list) else None
-
-
-def give_up(group: Path | None) -> None:
+def give_up(folder: Path | None) -> None:
     """The later runs of a group do not wait for a server that failed this one."""
-    if group is not None:
-        _write_group(group, {**_read_group(group), "mode": "offline"})
+    if folder is not None and (group := read_group(folder)):
+        _write_group(folder, group._replace(mode="offline"))
 
 
-def _read_group(group: Path | None) -> dict[str, Any]:
-    if group is None:
-        return {}
+def read_group(folder: Path | None) -> Group | None:
+    """None for a run that belongs to no group, and where nothing was decided for it."""
     try:
-        content = json.loads((group / GROUP_FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return Group(**json.loads((folder / GROUP_FILE).read_bytes())) if folder else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
-def _write_group(group: Path, content: dict[str, Any]) -> None:
-    write_atomically(group / GROUP_FILE, lambda file: file.write(json.dumps(content).encode()))
+def _write_group(folder: Path, group: Group) -> None:
+    content = json.dumps(group._asdict()).encode()
+    write_atomically(folder / GROUP_FILE, lambda file: file.write(content))
 
 
 def problem() -> str | None:

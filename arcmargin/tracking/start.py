@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,96 +13,65 @@ import wandb
 from arcmargin.errors import UserError
 from arcmargin.record import Damaged, Result
 from arcmargin.tracking import mode as wandb_mode
+from arcmargin.tracking.mode import Decision
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 10.0  # for the server to accept a run
-FINISH_SECONDS = 30.0  # for the last uploads; what is left stays on disk (WANDB_FINISH_TIMEOUT)
+FINISH_SECONDS = 30.0  # for the last uploads; what is left stays on disk
 ID_FILE = "wandb_run_id"
-# What a person sets in the environment goes before what the configuration says.
-_ENVIRONMENT = {
-    "project": "WANDB_PROJECT",
-    "entity": "WANDB_ENTITY",
-    "name": "WANDB_NAME",
-    "group": "WANDB_RUN_GROUP",
-    "job_type": "WANDB_JOB_TYPE",
-    "tags": "WANDB_TAGS",
-    "notes": "WANDB_NOTES",
-    "dir": "WANDB_DIR",
-    "resume": "WANDB_RESUME",
-}
+# Where $WANDB_<NAME> is called otherwise.
+_ENVIRONMENT = {"group": "WANDB_RUN_GROUP", "id": "WANDB_RUN_ID"}
 
 
 def begin(
-    mode: str,
+    decision: Decision,
     arguments: Mapping[str, Any],
-    folder: Path,
+    settings: Mapping[str, Any],
     *,
+    command: Sequence[str] | None = None,
     group: Path | None = None,
-    continues: Path | None = None,
 ) -> Any:
-    """A wandb.Run made of wandb.init's `arguments`, or None: disabled, or W&B did not start.
+    """A wandb.Run made of wandb.init's `arguments` and wandb.Settings, or None: disabled, or W&B did
+    not start.
 
-    `group` is the folder of the runs that belong together, `continues` is the folder whose W&B
-    run goes on unless it finished; `folder` remembers the id of
-    this one. Raises UserError when the mode is online and W&B did not start.
+    `command` are the arguments of the run's own command line where the process has another one,
+    `group` is the folder of the runs that belong together. Raises UserError when online was asked
+    for and W&B did not start.
     """
-    chosen = wandb_mode.resolve(mode, group)
-    if chosen == "disabled":
+    if decision.mode == "disabled":
         return None
     # W&B's telemetry has no setting, only this variable; it would call home in offline mode too.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # An id from the environment is its sender's business: a W&B sweep, or a person.
-    own_id = not any(os.environ.get(name) for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID"))
-    given = {**arguments, **(_same_run(continues) if own_id else {})}
-    given = {k: v for k, v in given.items() if not os.environ.get(_ENVIRONMENT.get(k, ""))}
-    try:
-        run = _init(chosen, given)
-    except Exception as error:
-        reason = without_key(error)
-        if (os.environ.get("WANDB_MODE") or mode) == "online":
+    with _command_line(command):
+        try:
+            return _init(decision.mode, arguments, settings)
+        except Exception as error:
+            reason = without_key(error)
+        if decision.required:
             raise UserError(
                 f"wandb.mode=online, but W&B did not start ({reason}); check the network and the "
                 "project, or use wandb.mode=auto"
-            ) from None
+            )
         log.warning("W&B did not start (%s)", reason)
-        run = _offline_instead(given, group) if chosen == "online" else None
-    if run is not None and own_id:
-        _remember(run.id, folder)
-    return run
+        if decision.mode == "offline":
+            return None
+        wandb_mode.give_up(group)
+        try:
+            return _init("offline", arguments, settings)
+        except Exception as error:
+            log.warning("nor offline (%s); the run goes on without W&B", without_key(error))
+            return None
 
 
-def without_key(error: BaseException) -> str:
-    """The error in one line, less the API key in case W&B quotes it."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    key = os.environ.get("WANDB_API_KEY")
-    return text.replace(key, "***") if key else text
+def own_id() -> bool:
+    """Whether W&B's id of a run is ours to choose: one from the environment is its sender's business,
+    a W&B sweep or a person."""
+    return not any(os.environ.get(name) for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID"))
 
 
-def _init(mode: Any, arguments: Mapping[str, Any]) -> Any:
-    settings: dict[str, Any] = {
-        "init_timeout": START_SECONDS,
-        "finish_timeout_raises": True,
-        "silent": True,
-    }
-    if "WANDB_FINISH_TIMEOUT" not in os.environ:
-        settings["finish_timeout"] = FINISH_SECONDS
-    if "dir" in arguments:
-        Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)
-    return wandb.init(**arguments, mode=mode, settings=wandb.Settings(**settings))
-
-
-def _offline_instead(arguments: Mapping[str, Any], group: Path | None) -> Any:
-    wandb_mode.give_up(group)
-    try:
-        return _init("offline", arguments)
-    except Exception as error:
-        log.warning("nor offline (%s); the run goes on without W&B", without_key(error))
-        return None
-
-
-def _same_run(folder: Path | None) -> dict[str, Any]:
-    """The id of the run that an unfinished attempt in `folder` began."""
+def same_run(folder: Path | None) -> dict[str, Any]:
+    """wandb.init's arguments to go on with the run that an unfinished attempt in `folder` began."""
     path = folder / ID_FILE if folder else None
     if path is None or not path.exists():
         return {}
@@ -112,9 +83,53 @@ def _same_run(folder: Path | None) -> dict[str, Any]:
     return {"id": path.read_text().strip(), "resume": "allow"}
 
 
-def _remember(run_id: str, folder: Path) -> None:
+def remember(run_id: str, folder: Path) -> None:
+    """For an attempt that goes on with this one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ID_FILE).write_text(f"{run_id}\n")
     except OSError as error:
         log.warning("cannot note the W&B run's id (%s): a resumed run will be a new one", error)
+
+
+def without_key(error: BaseException) -> str:
+    """The error in one line, less the API key in case W&B quotes it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    key = os.environ.get("WANDB_API_KEY")
+    return text.replace(key, "***") if key else text
+
+
+def _init(mode: Any, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    arguments, chosen = (
+        _less_the_environment(arguments),
+        _less_the_environment(
+            {"init_timeout": START_SECONDS, "finish_timeout": FINISH_SECONDS, **settings}
+        ),
+    )
+    if "dir" in arguments:
+        Path(arguments["dir"]).mkdir(parents=True, exist_ok=True)
+    chosen |= {"finish_timeout_raises": True, "silent": True}
+    wandb.setup(wandb.Settings(silent=True))  # the login speaks by its own settings
+    return wandb.init(**arguments, mode=mode, settings=wandb.Settings(**chosen))
+
+
+def _less_the_environment(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person sets in the environment goes before what the configuration says."""
+    return {
+        name: value
+        for name, value in given.items()
+        if not os.environ.get(_ENVIRONMENT.get(name, f"WANDB_{name.upper()}"))
+    }
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str] | None) -> Iterator[None]:
+    """W&B takes a run's command from sys.argv and has no setting for its arguments; in the worker of a
+    sweep that is the sweep's command, not the job's."""
+    before = sys.argv
+    if arguments is not None:
+        sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
