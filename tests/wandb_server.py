@@ -19,7 +19,7 @@ class FakeWandb:
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}  # by id: name, config, group, ..., history
         self.files: dict[str, bytes] = {}  # by "run/path"
-        self.artifacts: list[dict[str, Any]] = []
+        self.artifacts: list[dict[str, Any]] = []  # name, type, ..., files
         self.sweeps: list[dict[str, Any]] = []
         self.jobs: list[dict[str, Any]] = []  # what the next agents are told to run
         self.requests: list[str] = []  # operations and paths, in order
@@ -84,7 +84,7 @@ class FakeWandb:
                 content = self._stream(handler.path.split("/")[-2], json.loads(body))
             else:
                 content = self._file(handler.path, body)
-        payload = json.dumps(content).encode()
+        payload = content if isinstance(content, bytes) else json.dumps(content).encode()
         handler.send_response(200)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(payload)))
@@ -93,8 +93,13 @@ class FakeWandb:
 
     def _file(self, path: str, body: bytes) -> Any:
         self.requests.append(path)
-        if path.startswith("/upload/"):
+        if path.startswith("/artifact/"):
+            number, _, name = path.removeprefix("/artifact/").partition("/")
+            self.artifacts[int(number)]["files"][name] = body
+        elif path.startswith("/upload/"):
             self.files[path.removeprefix("/upload/")] = body
+        elif path.startswith("/download/"):
+            return self.files[path.removeprefix("/download/")]
         return {}
 
     def _stream(self, run_id: str, content: dict[str, Any]) -> Any:
@@ -140,6 +145,9 @@ class FakeWandb:
                 "name": "tester",
             }
         }
+
+    def _do_GetDefaultEntity(self, given: dict[str, Any]) -> Any:
+        return {"viewer": {"id": "VXNlcjox", "entity": "tester"}}
 
     def _do_ServerFeaturesQuery(self, given: dict[str, Any]) -> Any:
         return {"serverInfo": {"features": []}}
@@ -205,16 +213,65 @@ class FakeWandb:
         return {"project": {"artifact": None}}
 
     def _do_CreateArtifact(self, given: dict[str, Any]) -> Any:
-        self.artifacts.append(given)
-        return {
-            "createArtifact": {
-                "artifact": {
-                    "id": "QQ==",
-                    "state": "COMMITTED",
-                    "artifactSequence": {"id": "Uw==", "latestArtifact": None},
-                }
-            }
+        self.artifacts.append({**given["input"], "files": {}})
+        artifact = {"id": str(len(self.artifacts) - 1), "state": "PENDING"}
+        artifact["artifactSequence"] = {"id": "Uw==", "latestArtifact": None}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def _do_CreateArtifactManifest(self, given: dict[str, Any]) -> Any:
+        url = f"{self.url}/artifact/{given['artifactID']}/{given['name']}"
+        file = {"id": "Rg==", "uploadUrl": url, "uploadHeaders": []}
+        return {"createArtifactManifest": {"artifactManifest": {"id": "TQ==", "file": file}}}
+
+    def _do_CreateArtifactFiles(self, given: dict[str, Any]) -> Any:
+        edges = []
+        for file in given["input"]["artifactFiles"]:
+            url = f"{self.url}/artifact/{file['artifactID']}/{file['name']}"
+            node = {"storagePath": file["name"], "uploadUrl": url, "uploadHeaders": []}
+            node |= {"uploadMultipartUrls": None, "artifact": {"id": file["artifactID"]}}
+            edges.append({"node": node})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _do_CommitArtifact(self, given: dict[str, Any]) -> Any:
+        return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "d"}}}
+
+    def _do_Runs(self, given: dict[str, Any]) -> Any:
+        wanted = json.loads(given["filters"])
+        fields = {"jobType": "jobType", "group": "groupName"}
+        found = {
+            name: run
+            for name, run in self.runs.items()
+            if all(run.get(fields[key]) == value for key, value in wanted.items())
         }
+        edges = [{"node": self._run_node(name), "cursor": name} for name in found]
+        page = {"endCursor": None, "hasNextPage": False}
+        runs = {"edges": edges, "pageInfo": page}
+        project = {"internalId": "1", "runCount": len(found), "readOnly": False, "runs": runs}
+        return {"project": project if given["project"] == "arcmargin" else None}
+
+    def _run_node(self, name: str) -> dict[str, Any]:
+        run = self.runs[name]
+        state = {None: "running", 0: "finished"}.get(run.get("exit_code"), "failed")
+        absent = ("description", "notes", "commit", "sweepName", "heartbeatAt")
+        node: dict[str, Any] = {key: run.get(key) for key in absent}
+        node |= {"id": run_gid(name), "name": name, "displayName": run.get("displayName")}
+        node |= {"state": state, "group": run.get("groupName"), "jobType": run.get("jobType")}
+        node |= {"tags": run.get("tags", []), "readOnly": False, "historyLineCount": 0}
+        user = {"name": "tester", "username": "tester"}
+        return node | {"createdAt": "2026-01-01T00:00:00", "user": user, "projectId": "1"}
+
+    def _do_RunFiles(self, given: dict[str, Any]) -> Any:
+        edges = []
+        for path, content in self.files.items():
+            run, _, name = path.partition("/")
+            if run == given["name"] and name in given["fileNames"]:
+                url = f"{self.url}/download/{path}"
+                node = {"id": path, "name": name, "url": url, "directUrl": url, "md5": ""}
+                node |= {"sizeBytes": str(len(content)), "mimetype": "", "updatedAt": None}
+                edges.append({"node": node, "cursor": path})
+        page = {"endCursor": None, "hasNextPage": False}
+        files = {"edges": edges, "pageInfo": page}
+        return {"project": {"internalId": "1", "run": {"fileCount": len(edges), "files": files}}}
 
     def _do_UpsertSweep(self, given: dict[str, Any]) -> Any:
         self.sweeps.append(given)
