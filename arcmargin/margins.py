@@ -98,16 +98,6 @@ def _cap_angle(c: int, d: int) -> float:
     return _root(covered, 0.0, math.pi)
 
 
-def largest_m2(num_classes: int, embedding_dim: int) -> float:
-    """The largest feasible additive angular margin, radians: δ."""
-    return neighbour_angle(num_classes, embedding_dim)
-
-
-def largest_m3(num_classes: int, embedding_dim: int) -> float:
-    """The largest feasible additive cosine margin: 1 − cos δ; C/(C − 1) where C <= D + 1."""
-    return 1 - math.cos(neighbour_angle(num_classes, embedding_dim))
-
-
 def is_feasible(m1: float, m2: float, m3: float, delta: float) -> bool:
     """Whether a sample on its centre, δ from the next one, keeps the margin; m1 never hurts."""
     check_margins(m1, m2, m3)
@@ -158,47 +148,6 @@ def matched_margins(gap_deg: float, num_classes: int, embedding_dim: int) -> dic
         "m2": gap,
         "m3": 2 * math.sin(delta / 2) * math.sin(gap / 2),
     }
-
-
-def smallest_scale(
-    posterior: float,
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    m2: float = 0.0,
-    m3: float = 0.0,
-) -> float:
-    """The smallest s at which a sample on its centre reaches the posterior probability.
-
-    Exact on the circle and for C <= D + 1; in between a lower bound, from the simplex. Without
-    margins the test-time posterior, with them that of the training loss (m1 does not act there).
-    """
-    if not 1 / num_classes < posterior < 1:
-        raise UserError(
-            f"posterior must be above 1/C = {1 / num_classes:.4g} and below 1, got {posterior}"
-        )
-    target = psi(m2) - m3
-    cosines = _cosines_to_others(num_classes, embedding_dim)
-    if target <= max(cosines):
-        raise UserError(
-            f"no scale reaches a posterior of {posterior} with m2={m2:g} and m3={m3:g}: "
-            f"they are infeasible for {num_classes} classes in {embedding_dim} dimensions"
-        )
-
-    def log_odds_missing(s: float) -> float:
-        others = math.fsum(math.exp(-s * (target - cosine)) for cosine in cosines)
-        return math.log(posterior / (1 - posterior)) + math.log(others)
-
-    enough = 1.0
-    while log_odds_missing(enough) > 0:
-        enough *= 2
-    return _root(log_odds_missing, 0.0, enough)
-
-
-def _cosines_to_others(num_classes: int, embedding_dim: int) -> list[float]:
-    if embedding_dim == 2:
-        return [math.cos(2 * math.pi * k / num_classes) for k in range(1, num_classes)]
-    return [-1 / (num_classes - 1)] * (num_classes - 1)
 
 
 def infeasible_margin_message(

@@ -1,4 +1,4 @@
-"""Feasibility, predicted gaps and scales, against known packings and brute force."""
+"""Feasibility and predicted gaps, against known packings and brute force."""
 
 import math
 import subprocess
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from arcmargin import angles, margins
 from arcmargin.errors import UserError
-from arcmargin.headers import MarginHeader
 
 quick = settings(deadline=None, max_examples=50)
 
@@ -48,12 +47,6 @@ def test_more_classes_are_closer_and_more_dimensions_hold_them_apart(c: int, d: 
     here = margins.neighbour_angle(c, d)
     assert margins.neighbour_angle(c + 1, d) <= here + 1e-9
     assert margins.neighbour_angle(c, d + 1) >= here - 1e-9
-
-
-def test_largest_margins() -> None:
-    assert margins.largest_m2(10, 2) == pytest.approx(2 * math.pi / 10)
-    assert margins.largest_m3(10, 2) == pytest.approx(0.1910, abs=1e-4)
-    assert margins.largest_m3(10, 9) == pytest.approx(10 / 9)
 
 
 def gap_by_brute_force(m1: float, m2: float, m3: float, delta: float) -> float | None:
@@ -155,21 +148,6 @@ def test_matched_margins_give_the_wanted_gap(c: int, d: int, share: float) -> No
         )
 
 
-def test_smallest_scale_of_the_design() -> None:
-    assert margins.smallest_scale(0.99, 8, 2) == pytest.approx(18, abs=0.5)
-    assert margins.smallest_scale(0.99, 10, 2) == pytest.approx(28, abs=0.5)
-    # CosFace's bound (eq. 6), on the simplex: (C − 1)/C · log((C − 1)·P/(1 − P))
-    assert margins.smallest_scale(0.9, 10, 16) == pytest.approx(0.9 * math.log(9 * 0.9 / 0.1))
-
-
-@pytest.mark.parametrize(("m2", "m3"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.1), (0.2, 0.05)])
-def test_smallest_scale_gives_the_posterior(m2: float, m3: float) -> None:
-    s = margins.smallest_scale(0.95, 10, 2, m2=m2, m3=m3)
-    header = MarginHeader(2, 10, s=s, m2=m2, m3=m3, init="even")
-    posterior = header(header.weight.detach(), torch.arange(10)).softmax(dim=1).diagonal()
-    torch.testing.assert_close(posterior, torch.full((10,), 0.95), atol=1e-4, rtol=0)
-
-
 def test_infeasible_margin_message() -> None:
     message = margins.infeasible_margin_message
     assert message(1.0, 0.0, 0.35, 10, 2) == (
@@ -206,10 +184,6 @@ def test_other_requests_that_cannot_be_met() -> None:
         margins.check_scale(0.0)
     with pytest.raises(UserError, match="below the 36° between the centres of 10 classes in 2"):
         margins.matched_margins(40.0, 10, 2)
-    with pytest.raises(UserError, match=r"posterior must be above 1/C = 0\.1"):
-        margins.smallest_scale(0.05, 10, 2)
-    with pytest.raises(UserError, match="infeasible for 10 classes"):
-        margins.smallest_scale(0.9, 10, 2, m3=0.35)
     with pytest.raises(UserError, match="num_classes >= 2"):
         margins.neighbour_angle(1, 2)
 

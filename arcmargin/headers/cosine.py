@@ -3,11 +3,10 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from arcmargin import angles
 from arcmargin.errors import UserError
 from arcmargin.headers.base import Header
+from arcmargin.headers.scaled_cosines import scaled_cosines
 from arcmargin.margins import check_scale
 
 
@@ -40,10 +39,9 @@ class CosineHeader(Header):
         return self.scaled_cosines(embeddings)
 
     def scaled_cosines(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """s·cos θ_j; the scale rides on the N×D embeddings, fewer than the N×C cosines."""
+        """s·cos θ_j."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            x, weight = self._wide(embeddings)
-            return F.linear(self.s * angles.unit(x), angles.unit(weight))
+            return scaled_cosines(*self._wide(embeddings), self.s)
 
     def _wide(
         self, embeddings: Float[Tensor, "n d"]

@@ -21,10 +21,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from arcmargin import angles
+from arcmargin.headers.scaled_cosines import remove_radial
 
 CACHED_CLASSES = 1024  # on a CPU; elsewhere one large product is faster than many
-CACHED_VECTORS = 128
-MANY_VECTORS = 65_536
 
 
 @torch.compiler.disable
@@ -125,10 +124,10 @@ class _SoftmaxLosses(torch.autograd.Function):
                 grad_x.addmm_(q, classes)
                 part = slice(start, start + ctx.block)
                 h = torch.mm(q.T, x, out=grad_weight[part] if rows is None else None)
-                _remove_radial(h, classes, inverse)
+                remove_radial(h, classes, inverse)
                 if rows is not None:
                     grad_weight[rows[part]] = h
-            _remove_radial(grad_x, x, factor / ctx.s)
+            remove_radial(grad_x, x, factor / ctx.s)
         grad_shift = (grad * too_low).where(labels >= 0, 0)
         return grad_x, grad_weight, None, grad_shift, *[None] * 6
 
@@ -177,14 +176,6 @@ def _add_to_target(z: Tensor, position: Tensor, value: Tensor) -> Tensor:
     index = position.clamp(0, z.shape[1] - 1)[:, None]
     z.scatter_add_(1, index, value.where(here, 0)[:, None])
     return z.gather(1, index)[:, 0].where(here, 0)
-
-
-def _remove_radial(grad: Tensor, vectors: Tensor, inverse: Tensor) -> None:
-    """Takes v̂·(v̂·g) from each g, in place."""
-    size = CACHED_VECTORS if grad.device.type == "cpu" else MANY_VECTORS
-    for g, v, i in zip(grad.split(size), vectors.split(size), inverse.split(size), strict=True):
-        along = torch.linalg.vecdot(v, g)[:, None] * i**2
-        g.addcmul_(v, along, value=-1)
 
 
 def _over_processes(top: Tensor, total: Tensor, target: Tensor, group: Any) -> tuple[Tensor, ...]:

@@ -47,8 +47,8 @@ class TargetMarginHeader(CosineHeader):
     over the classes of the batch and as many others, drawn anew at each step, as make up this
     fraction of all. The rest get a zero gradient, and still move on by an optimizer's momentum.
 
-    Where only the target's logit differs from s·cos θ, `loss` takes a faster way than through
-    `forward`, with first derivatives only; the cross-entropy of `forward` has them all.
+    With class_chunk, and where classes are sampled, `loss` does not pass through `forward`, and has
+    first derivatives only; the cross-entropy of `forward` has them all.
     """
 
     _ramped: Tensor
@@ -139,7 +139,7 @@ class TargetMarginHeader(CosineHeader):
     def loss(
         self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]
     ) -> Float[Tensor, ""]:
-        if self._through_forward():
+        if self.class_chunk is None and not (self.training and self.sample_rate < 1):
             return super().loss(embeddings, labels)
         self._check(embeddings, labels)
         labelled = labels != IGNORE_INDEX
@@ -177,14 +177,6 @@ class TargetMarginHeader(CosineHeader):
                 class_chunk=self.class_chunk,
                 group=group,
             )
-
-    def _through_forward(self) -> bool:
-        if self.class_chunk is not None or (self.training and self.sample_rate < 1):
-            return False
-        # A compiler fuses the simple way itself; transforms and hooks need it.
-        transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-        hooked = self._forward_hooks or self._forward_pre_hooks
-        return not self.plain_others or transformed or bool(hooked)
 
     def _shift_and_slope(
         self, cosine: Float[Tensor, " n"], full: Margins

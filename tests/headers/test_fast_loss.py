@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from header_presets import PRESETS, C, D, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_headers import PRESETS, build
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arcmargin.errors import UserError
-from arcmargin.headers import Header, MarginHeader, softmax
+from arcmargin.headers import Header, MarginHeader, scaled_cosines, softmax
 from arcmargin.headers.adacos import AdaCosHeader
 from arcmargin.headers.sampling import sample_classes
 from arcmargin.headers.target_margin import TargetMarginHeader
 
-D, C, N = 5, 7, 32
+N = 32
 
 PLAIN = [
     *("normface", "cosface", "arcface", "sphereface", "combined", "adaface", "magface"),
@@ -60,7 +60,8 @@ def outcome(
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So that seven classes have more than one block, and vectors too."""
     monkeypatch.setattr(softmax, "CACHED_CLASSES", 3)
-    monkeypatch.setattr(softmax, "CACHED_VECTORS", 2)
+    monkeypatch.setattr(scaled_cosines, "CACHED_CLASSES", 3)
+    monkeypatch.setattr(scaled_cosines, "CACHED_VECTORS", 2)
     yield
 
 

@@ -2,37 +2,19 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import jaxtyping
 import pytest
 import torch
-from hydra.utils import instantiate
+from header_presets import CONF, PRESETS, C, D, build
 from omegaconf import OmegaConf
 from torch.func import functional_call, grad, vmap
 
 from arcmargin.errors import UserError
-from arcmargin.headers import Header, MarginHeader
+from arcmargin.headers import MarginHeader
 
-CONF = Path(__file__).parents[2] / "conf" / "header"
-PRESETS = sorted(path.stem for path in CONF.glob("*.yaml"))
-D, C, N = 5, 7, 32
-
-Build = Callable[..., Header]
-
-
-def build(
-    preset: str, embedding_dim: int = D, num_classes: int = C, *, seed: int = 0, **keys: object
-) -> Header:
-    """The head of a YAML, with the top-level keys of the run's configuration beside it."""
-    run = {"gradient": "detached", "ramp": 0.0, "init": "random"}
-    run |= {"class_chunk": None, "sample_rate": 1.0}
-    cfg = OmegaConf.merge(run, OmegaConf.load(CONF / f"{preset}.yaml"), keys)
-    torch.manual_seed(seed)
-    return instantiate(
-        cfg.header, embedding_dim=embedding_dim, num_classes=num_classes, _convert_="all"
-    )
+N = 32
 
 
 def batch(n: int = N, d: int = D, c: int = C, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
