@@ -15,13 +15,24 @@ from arcmargin.job.identity import identity
 from arcmargin.job.schema import CONF
 from arcmargin.record import Result, Settings
 from arcmargin.sweeps import resolvers
+from arcmargin.sweeps.state import Reporter
 
 resolvers.register()
 
 
+def begin():
+    """The job's folder; from now on the sweep knows that the job runs."""
+    settings = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
+    overrides = list(settings.overrides.task)
+    Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num).begin()
+    return folder
+
+
 def finish(cfg):
     """A finished result, whose score is the seed, and a note of the process that made it."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    settings = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
     made = Settings(header="arcface", dataset="digits", embedding_dim=2, identity=identity(cfg))
     Result(settings=made, score=float(cfg.seed)).write(folder)
     note = {
@@ -30,6 +41,9 @@ def finish(cfg):
         "attempts": len((folder / "attempts").read_text()) if (folder / "attempts").exists() else 0,
     }
     (folder / "note.json").write_text(json.dumps(note))
+    overrides = list(settings.overrides.task)
+    reporter = Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num)
+    reporter.end("finished", score=float(cfg.seed))
 
 
 def wait_until(condition, seconds=60):
@@ -53,13 +67,14 @@ def folders():
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def quick(cfg):
+    begin()
     finish(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def together(cfg):
     """A job ends when `cfg.epochs` jobs run beside one another."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = begin()
     (folder / "here").touch()
     wait_until(lambda: len(list(folder.parent.glob("*/here"))) >= cfg.epochs)
     finish(cfg)
@@ -68,7 +83,7 @@ def together(cfg):
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def deadly(cfg):
     """The job of seed 0 kills its process, the first `cfg.epochs` times, while another one works."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = begin()
     with (folder / "attempts").open("a") as file:
         file.write(".")
     if cfg.seed == 0 and len((folder / "attempts").read_text()) <= cfg.epochs:
@@ -82,7 +97,7 @@ def deadly(cfg):
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def orphan(cfg):
     """Says its process's id and sleeps until somebody ends it."""
-    (Path(HydraConfig.get().runtime.output_dir) / "process").write_text(str(os.getpid()))
+    (begin() / "process").write_text(str(os.getpid()))
     threading.Event().wait(600)
 
 

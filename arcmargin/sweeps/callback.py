@@ -4,21 +4,19 @@ import math
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from arcmargin.errors import UserError
 from arcmargin.record import find_results
 from arcmargin.sweeps import display, state, summary
 from arcmargin.sweeps.axes import Axis, axes, count
-from arcmargin.sweeps.command_line import refuse
+from arcmargin.sweeps.command_line import refuse_mistake
 from arcmargin.sweeps.display import Display, Overview
 from arcmargin.tracking import mode as wandb_mode
 
@@ -30,31 +28,37 @@ class SweepCallback(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.hydra.sweeper.get("dry_run"):
-            return
-        try:
-            found = _axes(config)
-        except (HydraException, UserError):  # the sweeper will say it itself
-            return
-        try:
-            expected = _number_of_jobs(config, found)
-            swept = [key for axis in found if axis.varies for key in axis.keys]
-            sweep = Path(config.hydra.sweep.dir)
-            if config.logger is not None:
-                wandb_mode.begin_group(sweep, config.wandb.mode, swept)
-            display.begin(sweep, Overview(expected, swept), again=_again(config))
-        except UserError as error:  # Hydra would turn it into a warning
-            refuse(error)
+        with _errors_end_the_sweep():
+            _begin(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        shown = display.end()
-        try:
-            done = shown is None or _end(shown, config)
-        except Exception:  # Hydra would make a warning of it, and of the sweep a success
-            traceback.print_exc()
-            done = False
-        if not done:
-            raise SystemExit(1)
+        with _errors_end_the_sweep():
+            shown = display.end()
+            if shown is not None and not _end(shown, config):
+                raise SystemExit(1)
+
+
+@contextmanager
+def _errors_end_the_sweep() -> Iterator[None]:
+    """Hydra would make warnings of them, and of the sweep a success."""
+    try:
+        yield
+    except Exception as error:
+        refuse_mistake(error)
+        traceback.print_exc()
+        raise SystemExit(1) from error
+
+
+def _begin(config: DictConfig) -> None:
+    if config.hydra.sweeper.get("dry_run"):
+        return
+    found = _axes(config)
+    expected = _number_of_jobs(config, found)
+    swept = [key for axis in found if axis.varies for key in axis.keys]
+    sweep = Path(config.hydra.sweep.dir)
+    if config.logger is not None:
+        wandb_mode.begin_group(sweep, config.wandb.mode, swept)
+    display.begin(sweep, Overview(expected, swept), again=_again(config))
 
 
 def _end(shown: Display, config: DictConfig) -> bool:

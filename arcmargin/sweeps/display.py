@@ -221,15 +221,18 @@ _current: Display | None = None
 
 def begin(sweep: Path, overview: Overview, *, again: str) -> None:
     global _current
-    _current = Display(sweep, overview, again=again)
+    end()
+    _current = Display(sweep.absolute(), overview, again=again)
     _current.start()
 
 
 def end() -> Display | None:
-    """The sweep's display, stopped; None where there is no sweep."""
+    """The sweep's display, stopped; None where there is no sweep, or no more."""
+    global _current
     if _current is not None:
         _current.stop()
-    return _current
+    ended, _current = _current, None
+    return ended
 
 
 def last_words() -> None:

@@ -136,7 +136,8 @@ class SweepLauncher(Launcher):
 
     def payload(self, job: Job) -> tuple[Any, ...]:
         """The arguments of `worker.work`."""
-        return self.hydra_context, self.task_function, job.config, Singleton.get_state()
+        state_of_hydra = Singleton.get_state()
+        return self.hydra_context, self.task_function, job.config, state_of_hydra, os.getcwd()
 
 
 class ProcessLauncher(SweepLauncher):

@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,14 +12,18 @@ from arcmargin.errors import UserError
 from arcmargin.sweeps import state
 from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
 
+SECONDS_TO_END = 20.0  # for jobs that are to stop, before we go
+
 
 class RayLauncher(SweepLauncher):
-    """`init` are the arguments of ray.init, `remote` those of ray.remote: what one job takes."""
+    """`init` are the arguments of ray.init, `local` further ones for a cluster of the sweep's own,
+    `remote` those of ray.remote: what one job takes."""
 
     def __init__(self, ray: DictConfig) -> None:
         settings: Any = OmegaConf.to_container(ray, resolve=True)
-        self.init: Mapping[str, Any] = settings["init"]
-        self.remote: Mapping[str, Any] = settings["remote"]
+        self.init: dict[str, Any] = settings["init"]
+        self.local: dict[str, Any] = settings["local"]
+        self.remote: dict[str, Any] = settings["remote"]
 
     def check(self) -> None:
         if importlib.util.find_spec("ray") is None:
@@ -28,37 +32,59 @@ class RayLauncher(SweepLauncher):
             )
 
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
         import ray
 
         from arcmargin.sweeps import worker
 
-        logging.getLogger("ray").setLevel(logging.WARNING)
-        if not ray.is_initialized():
-            ray.init(**self.init)
+        self._join()
         task = ray.remote(**self.remote)(worker.work)
         asked = {task.remote(*self.payload(job)): job for job in jobs}
+        sweep = jobs[0].folder.parent
         lost: dict[Job, Exception] = {}
         waiting = list(asked)
         try:
             while waiting:
-                done, waiting = ray.wait(waiting)
+                done, waiting = ray.wait(waiting, timeout=1)
                 for reference in done:
                     try:
                         ray.get(reference)
                     except ray.exceptions.RayTaskError as error:  # raised by the job
                         lost[asked[reference]] = error
                     except ray.exceptions.RayError as error:
-                        lost[asked[reference]] = ProcessDied(f"a worker died ({one_line(error)})")
+                        reason = str(error).strip().splitlines()[0]
+                        lost[asked[reference]] = ProcessDied(f"its process died ({reason})")
+                if state.stopped(sweep):
+                    self._stop(waiting)
+                    break
         except KeyboardInterrupt:
-            state.stop(jobs[0].folder.parent)
-            for reference in waiting:
-                ray.cancel(reference)
-            ray.wait(waiting, num_returns=len(waiting), timeout=30)
+            state.stop(sweep)
+            self._stop(waiting)
             raise
         return lost
 
+    def _stop(self, waiting: Sequence[Any]) -> None:
+        """Those that run end as interrupted, the others do not begin."""
+        import ray
 
-def one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        for reference in waiting:
+            ray.cancel(reference)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=SECONDS_TO_END)
+
+    def _join(self) -> None:
+        """The cluster at `init.address` or RAY_ADDRESS, or one that `ray start` began on this machine;
+        one of our own where there is none."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would call home
+        import ray
+
+        if ray.is_initialized():
+            return
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        address = self.init.get("address")
+        try:
+            ray.init(**{**self.init, "address": address or "auto"})
+        except ConnectionError as error:
+            given = address or os.environ.get("RAY_ADDRESS")
+            if given:
+                raise UserError(f"there is no Ray cluster at {given}: {error}") from error
+            ray.init(**{**self.init, **self.local, "address": "local"})

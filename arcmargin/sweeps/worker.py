@@ -38,11 +38,16 @@ def _end_with_parent() -> None:
 
 
 def work(
-    context: HydraContext, task: TaskFunction, config: DictConfig, singletons: dict[Any, Any]
+    context: HydraContext,
+    task: TaskFunction,
+    config: DictConfig,
+    singletons: dict[Any, Any],
+    directory: str,
 ) -> None:
-    """Runs the job that `config` was composed for, as Hydra's launchers do. What becomes of it stands in
-    files; what is raised here is a fault of ours."""
+    """Runs the job that `config` was composed for, as Hydra's launchers do; relative paths begin at
+    `directory`. What becomes of it stands in files; what is raised here is a fault of ours."""
     with _at_work:
+        os.chdir(directory)
         resolvers.register()
         setup_globals()
         Singleton.set_state(singletons)

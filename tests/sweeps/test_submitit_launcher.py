@@ -1,6 +1,5 @@
 """Jobs by submitit: as processes of this machine, and on a real Slurm cluster of one node."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,15 +9,12 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-import sweep_tasks
+from sweep_process import TRAINING, Sweep
 from sweep_tasks import wait_until
 
 from arcmargin.record import find_results
 
 pytestmark = pytest.mark.long
-
-HERE = ("--multirun", "hydra.sweep.dir=sweep", "logger=none")
-TRAINING = ("dataset.classes=4", "augment=shift", "header=linear")
 
 
 @pytest.fixture(scope="module")
@@ -29,35 +25,9 @@ def slurm(tmp_path_factory):
         yield environment
 
 
-class Sweep:
-    """A multirun as a process of its own: of a small task, or of training."""
-
-    def __init__(self, task, *arguments, cwd, launcher="submitit_slurm", env=None):
-        program = [sys.executable, "-m", "arcmargin.run"]
-        if task is not None:
-            program = [sys.executable, sweep_tasks.__file__, task]
-        self.cwd = cwd
-        self.environment = {**os.environ, **(env or {}), "PYTHONPATH": os.pathsep.join(sys.path)}
-        self.said = cwd / "said"
-        preset = {"submitit_slurm": "sweep_slurm", "submitit_local": "sweep_local"}[launcher]
-        with self.said.open("w") as file:
-            self.process = subprocess.Popen(
-                [*program, *HERE, f"hydra/launcher={preset}", *arguments],
-                cwd=cwd,
-                env=self.environment,
-                stdout=file,
-                stderr=file,
-                # A shell starts its background jobs with Ctrl-C ignored, and the tests may be one.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-
-    def end(self, seconds=240):
-        """The exit code and all that was said."""
-        try:
-            code = self.process.wait(seconds)
-        finally:
-            self.process.kill()
-        return code, self.said.read_text()
+class SlurmSweep(Sweep):
+    def __init__(self, task, *arguments, cwd, env):
+        super().__init__(task, *arguments, launcher="submitit_slurm", cwd=cwd, env=env)
 
     def slurm(self, *command):
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
@@ -68,29 +38,10 @@ class Sweep:
         lines = self.slurm("squeue", "--me", "--array", "--noheader", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
 
-    def wait_for_epoch(self, epoch, job="*", seconds=120):
-        """Until a job of training has come so far; returns its folder."""
-
-        def there():
-            return [
-                log.parent
-                for log in (self.cwd / "sweep").glob(f"{job}/run.log")
-                if f"epoch {epoch}/" in log.read_text()
-            ]
-
-        wait_until(there, seconds)
-        return there()[0]
-
-    def states(self):
-        return {
-            json.loads(path.read_text())["state"]
-            for path in (self.cwd / "sweep" / ".progress").glob("*.json")
-        }
-
 
 def test_a_job_asks_for_one_cpu_and_as_long_as_the_partition_allows(slurm, tmp_path):
     # Both end only when they run beside each other, on two CPUs.
-    sweep = Sweep("together", "seed=0,1", "epochs=2", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep("together", "seed=0,1", "epochs=2", cwd=tmp_path, env=slurm)
     wait_until(lambda: "RUNNING" in sweep.queue().values(), 60)
     limits = sweep.slurm("squeue", "--me", "--noheader", "--format=%l").split()
     code, said = sweep.end()
@@ -100,7 +51,7 @@ def test_a_job_asks_for_one_cpu_and_as_long_as_the_partition_allows(slurm, tmp_p
 
 
 def test_a_requeued_job_goes_on_and_the_sweep_is_a_success(slurm, tmp_path):
-    sweep = Sweep(None, *TRAINING, "epochs=300", "seed=0", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep(None, *TRAINING, "epochs=80", "seed=0", cwd=tmp_path, env=slurm)
     sweep.wait_for_epoch(5)
     (job,) = sweep.queue()
     sweep.slurm("scontrol", "requeue", job)
@@ -109,22 +60,22 @@ def test_a_requeued_job_goes_on_and_the_sweep_is_a_success(slurm, tmp_path):
     assert code == 0 and result.finished, said
     assert "1 finished" in said and "stopped" not in said
     log = (result.folder / "run.log").read_text()
-    assert log.count("epoch 1/300") == 1, "it went on where it was"
+    assert log.count("epoch 1/80") == 1, "it went on where it was"
 
 
 def test_a_job_whose_time_is_over_is_queued_again(slurm, tmp_path):
-    sweep = Sweep(None, *TRAINING, "epochs=300", "seed=0", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep(None, *TRAINING, "epochs=80", "seed=0", cwd=tmp_path, env=slurm)
     sweep.wait_for_epoch(5)
     (job,) = sweep.queue()
     sweep.slurm("scancel", "--signal=USR2", f"{job}.0")  # as Slurm does shortly before
     code, said = sweep.end()
     (result,) = find_results(tmp_path / "sweep").results
     assert code == 0 and result.finished, said
-    assert (result.folder / "run.log").read_text().count("epoch 1/300") == 1
+    assert (result.folder / "run.log").read_text().count("epoch 1/80") == 1
 
 
 def test_a_cancelled_job_is_stopped_and_the_others_go_on(slurm, tmp_path):
-    sweep = Sweep(None, *TRAINING, "epochs=300", "seed=0,1", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep(None, *TRAINING, "epochs=80", "seed=0,1", cwd=tmp_path, env=slurm)
     folder = sweep.wait_for_epoch(5, "*seed0*")
     sweep.slurm("scancel", next(job for job in sweep.queue() if job.endswith("_0")))
     code, said = sweep.end()
@@ -136,7 +87,7 @@ def test_a_cancelled_job_is_stopped_and_the_others_go_on(slurm, tmp_path):
 
 
 def test_ctrl_c_cancels_what_is_queued_and_says_so(slurm, tmp_path):
-    sweep = Sweep("orphan", "seed=0,1,2,3", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep("orphan", "seed=0,1,2,3", cwd=tmp_path, env=slurm)
     wait_until(lambda: sorted(sweep.queue().values()) == ["PENDING"] * 2 + ["RUNNING"] * 2, 60)
     sweep.process.send_signal(signal.SIGINT)
     began = time.monotonic()
@@ -149,7 +100,7 @@ def test_ctrl_c_cancels_what_is_queued_and_says_so(slurm, tmp_path):
 
 
 def test_why_nothing_begins(slurm, tmp_path):
-    sweep = Sweep("quick", "seed=0", "hydra.launcher.timeout_min=600", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep("quick", "seed=0", "hydra.launcher.timeout_min=600", cwd=tmp_path, env=slurm)
     wait_until(lambda: "no job has begun" in sweep.said.read_text(), 90)
     sweep.process.send_signal(signal.SIGINT)
     code, said = sweep.end(60)
@@ -158,7 +109,7 @@ def test_why_nothing_begins(slurm, tmp_path):
 
 
 def test_what_slurm_refuses_is_one_sentence(slurm, tmp_path):
-    code, said = Sweep("quick", "hydra.launcher.partition=none", cwd=tmp_path, env=slurm).end()
+    code, said = SlurmSweep("quick", "hydra.launcher.partition=none", cwd=tmp_path, env=slurm).end()
     assert code == 2
     assert said.splitlines()[-1].startswith("arcmargin: Slurm takes no job: invalid partition")
 
@@ -166,18 +117,17 @@ def test_what_slurm_refuses_is_one_sentence(slurm, tmp_path):
 @pytest.mark.parametrize("launcher", ["submitit_slurm", "submitit_local"])
 def test_a_job_that_dies_is_tried_again_and_its_last_words_are_shown(launcher, slurm, tmp_path):
     arguments = ["seed=0,1,2", "epochs=1"]
-    code, said = Sweep("deadly", *arguments, cwd=tmp_path, launcher=launcher, env=slurm).end()
+    code, said = Sweep("deadly", *arguments, launcher=launcher, cwd=tmp_path, env=slurm).end()
     assert len(find_results(tmp_path / "sweep").results) == 3 and code == 0, said
     assert "the end of sweep/.submitit/" in said and "once more: sweep/" in said
     assert launcher == "submitit_local" or "FAILED (NonZeroExitCode)" in said
 
 
 def test_sigterm_stops_the_job_it_is_sent_to(tmp_path):
-    arguments = [*TRAINING, "epochs=200", "seed=0,1"]
-    sweep = Sweep(None, *arguments, cwd=tmp_path, launcher="submitit_local")
+    arguments = [*TRAINING, "epochs=80", "seed=0,1"]
+    sweep = Sweep(None, *arguments, launcher="submitit_local", cwd=tmp_path)
     folder = sweep.wait_for_epoch(3, "*seed0*")
-    state = json.loads((tmp_path / "sweep" / ".progress" / f"{folder.name}.json").read_text())
-    os.kill(state["process"], signal.SIGTERM)
+    os.kill(sweep.states()[folder.name]["process"], signal.SIGTERM)
     code, said = sweep.end()
     (result,) = find_results(tmp_path / "sweep").results
     assert code == 1 and result.settings.seed == 1, said

@@ -1,0 +1,141 @@
+"""Jobs as Ray tasks: on a cluster of the sweep's own, and on one of two nodes that the test starts."""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sweep_process import TRAINING, Sweep
+from sweep_tasks import is_alive, wait_until
+
+from arcmargin.record import find_results
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
+]
+
+
+class Cluster:
+    """Two nodes of one CPU each on this machine, on a free port."""
+
+    def __init__(self, folder):
+        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.environment["RAY_USAGE_STATS_ENABLED"] = "0"
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{found.getsockname()[1]}"
+        port = self.address.partition(":")[2]
+        self.head = self._start(folder, "--head", f"--port={port}", "--include-dashboard=false")
+        self.wait_for_nodes(1)
+        self.second = self._start(folder, f"--address={self.address}")
+        self.wait_for_nodes(2)
+
+    def _start(self, folder, *arguments):
+        program = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1"]
+        with (folder / "said").open("a") as file:
+            return subprocess.Popen(
+                [*program, "--object-store-memory=80000000", "--disable-usage-stats", *arguments],
+                env=self.environment,
+                cwd=folder,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def wait_for_nodes(self, count):
+        code = (
+            "import ray, sys\n"
+            f"ray.init({self.address!r}, logging_level='error', log_to_driver=False)\n"
+            "sys.exit(sum(node['Alive'] for node in ray.nodes()))"
+        )
+
+        def ready():
+            asked = [sys.executable, "-c", code]
+            done = subprocess.run(asked, env=self.environment, capture_output=True, check=False)
+            return done.returncode == count
+
+        wait_until(ready, 120)
+
+    def stop(self):
+        for node in (self.second, self.head):
+            os.killpg(node.pid, signal.SIGTERM)
+            try:
+                node.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(node.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    found = Cluster(folder)
+    yield found
+    found.stop()
+
+
+def test_a_cluster_of_the_sweeps_own(tmp_path):
+    sweep = Sweep("quick", "seed=0,1,2", launcher="ray", cwd=tmp_path, env={"RAY_ADDRESS": ""})
+    code, said = sweep.end()
+    assert code == 0 and "3 finished" in said, said
+    assert "ray" not in said.replace("ray_", ""), "it speaks in our words alone"
+
+
+@pytest.mark.parametrize("how", ["RAY_ADDRESS", "hydra.launcher.ray.init.address"])
+def test_a_cluster_that_runs_is_joined_and_all_its_nodes_work(how, cluster, tmp_path):
+    environment = {"RAY_ADDRESS": cluster.address} if how == "RAY_ADDRESS" else {}
+    further = [] if environment else [f"{how}='{cluster.address}'"]
+    # Two jobs that end only beside each other need both nodes.
+    arguments = ["seed=0,1", "epochs=2", *further]
+    code, said = Sweep("together", *arguments, launcher="ray", cwd=tmp_path, env=environment).end()
+    assert code == 0 and "2 finished" in said, said
+
+
+def test_jobs_of_a_node_that_dies_go_on_elsewhere(cluster, tmp_path):
+    environment = {"RAY_ADDRESS": cluster.address}
+    arguments = ["epochs=80", "seed=0,1"]
+    sweep = Sweep(None, *TRAINING, *arguments, launcher="ray", cwd=tmp_path, env=environment)
+    sweep.wait_for_epoch(5, "*seed0*")
+    sweep.wait_for_epoch(5, "*seed1*")
+    os.killpg(cluster.second.pid, signal.SIGKILL)
+    code, said = sweep.end()
+    results = find_results(tmp_path / "sweep").results
+    assert code == 0 and len(results) == 2 and "stopped" not in said, said
+    for result in results:
+        assert (result.folder / "run.log").read_text().count("epoch 1/80 ") == 1
+
+
+def test_no_cluster_where_one_is_named(tmp_path):
+    environment = {"RAY_ADDRESS": "127.0.0.1:1"}
+    code, said = Sweep("quick", launcher="ray", cwd=tmp_path, env=environment).end()
+    assert code == 2 and "arcmargin: there is no Ray cluster at 127.0.0.1:1" in said, said
+
+
+def test_a_worker_that_dies_ends_its_own_job_only(tmp_path):
+    arguments = ["seed=0,1,2", "epochs=9", "hydra.launcher.ray.remote.max_retries=0"]
+    sweep = Sweep("deadly", *arguments, launcher="ray", cwd=tmp_path, env={"RAY_ADDRESS": ""})
+    code, said = sweep.end()
+    assert code == 1 and "2 finished, 1 stopped" in said, said
+    assert "interrupted: sweep/arcface" in said
+
+
+def test_ctrl_c_ends_the_jobs_with_a_checkpoint(tmp_path):
+    arguments = [*TRAINING, "epochs=2000", "seed=0,1,2"]
+    sweep = Sweep(None, *arguments, launcher="ray", cwd=tmp_path, env={"RAY_ADDRESS": ""})
+    folder = sweep.wait_for_epoch(5)
+    workers = [state["process"] for state in sweep.states().values()]
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    code, said = sweep.end(60)
+    assert code == 130 and "interrupted: 0/3 done" in said and "Traceback" not in said, said
+    assert (
+        json.loads((folder.parent / ".progress" / f"{folder.name}.json").read_text())["state"]
+        == "interrupted"
+    )
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    wait_until(lambda: not any(is_alive(worker) for worker in workers), 30)
