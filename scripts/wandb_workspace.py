@@ -13,6 +13,8 @@ from typing import Any
 
 import wandb
 
+from arcmargin.metrics.table import metric
+
 try:
     import wandb_workspaces.expr as expr
     import wandb_workspaces.reports.v2 as wr
@@ -21,7 +23,7 @@ except ImportError:
     sys.exit("this script needs wandb-workspaces: pip install 'arcmargin[workspace]'")
 
 MARGINS = ("m1", "m2", "m3")
-METRICS = {"test/accuracy": "accuracy", "test/gap_mean_deg": "mean gap °"}
+METRICS = {f"test/{name}": metric(name).title for name in ("accuracy", "gap_mean_deg")}
 CURVES = ("train/loss", "val/accuracy", "val/gap_mean_deg", "val/margin_p05_deg")
 TRAINING = ("train/learning_rate", "train/gradient_norm", "train/images_per_s")
 COLUMNS = [
@@ -34,7 +36,7 @@ COLUMNS = [
 def embeddings() -> list[Any]:
     """The grid of figures with its slider over the epochs, and the plots to turn."""
     return [
-        wr.MediaBrowser(title="embeddings", media_keys=["embedding"], num_columns=4),
+        wr.MediaBrowser(title="embeddings", media_keys=["test/embedding"], num_columns=4),
         wr.MediaBrowser(title="to turn", media_keys=["test/plot"], num_columns=3),
         wr.MediaBrowser(title="angles", media_keys=["test/angles"], num_columns=3),
     ]
@@ -48,12 +50,12 @@ def margins() -> list[Any]:
         for name, title in METRICS.items()
     ]
     panels: list[Any] = [wr.ParallelCoordinatesPlot(columns=columns, layout=wr.Layout(0, 0, 24, 9))]
-    for row, (metric, title) in enumerate(METRICS.items()):
+    for row, (measured, title) in enumerate(METRICS.items()):
         panels += [
             wr.ScatterPlot(
                 title=f"{title} against {margin}",
                 x=wr.Config(margin),
-                y=wr.SummaryMetric(metric),
+                y=wr.SummaryMetric(measured),
                 legend_template="${config:header.name} ${run:displayName}",
                 layout=wr.Layout(8 * column, 9 + 7 * row, 8, 7),
             )

@@ -27,6 +27,14 @@ class FakeWandb:
         self.views: list[dict[str, Any]] = []  # saved workspaces and reports
         self.unknown: set[str] = set()  # operations that this server does not know
         self.silent = False  # accept and never answer
+        self.redirect: tuple[int, str] | None = None  # answer everything with this status, place
+        self.viewer: dict[str, Any] | None = {  # who the key belongs to
+            **{"id": "VXNlcjox", "entity": "tester", "username": "tester", "name": "tester"},
+            **{"flags": "{}", "teams": {"edges": []}, "admin": False, "email": ""},
+        }
+        self.last_words = ""  # the operation that the server dies of
+        self.forbidden: set[str] = set()  # operations that the key does not allow
+        self.asked = 0  # also by those who got no answer
         self.lock = threading.Lock()
         server = self
 
@@ -68,6 +76,8 @@ class FakeWandb:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        with self.lock:
+            self.asked += 1
         if self.silent:
             self.closed.wait(60)
             return
@@ -78,6 +88,12 @@ class FakeWandb:
         with self.lock:
             if given.startswith("Basic "):
                 self.keys.add(base64.b64decode(given[6:]).decode().partition(":")[2])
+            if self.redirect is not None:
+                handler.send_response(self.redirect[0])
+                handler.send_header("Location", self.redirect[1])
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return
             if handler.path.endswith("/graphql"):
                 content = self._graphql(json.loads(body))
             elif handler.path.endswith("/file_stream"):
@@ -85,7 +101,7 @@ class FakeWandb:
             else:
                 content = self._file(handler.path, body)
         payload = content if isinstance(content, bytes) else json.dumps(content).encode()
-        handler.send_response(200)
+        handler.send_response(403 if isinstance(content, dict) and "errors" in content else 200)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(payload)))
         handler.end_headers()
@@ -121,11 +137,24 @@ class FakeWandb:
         lines = self.runs[run_id]["lines"].get("wandb-summary.json")
         return json.loads(lines[max(lines)]) if lines else {}
 
+    def metadata(self, run_id: str) -> dict[str, Any]:
+        """What a run's overview shows: its command, commit, machine."""
+        return json.loads(self.files[f"{run_id}/wandb-metadata.json"])
+
+    def log(self, run_id: str) -> list[str]:
+        """The Logs tab, less the times."""
+        lines = self.runs[run_id]["lines"].get("output.log", {})
+        return [re.sub(r"^(ERROR )?\S+ ", "", lines[i]) for i in sorted(lines)]
+
     def _graphql(self, request: dict[str, Any]) -> Any:
         query, given = request["query"], request.get("variables") or {}
         found = re.search(r"(?:query|mutation)\s+(\w+)", query)
         operation = found[1] if found else "anonymous"
         self.requests.append(operation)
+        if operation == self.last_words:
+            self.die()
+        if operation in self.forbidden:
+            return {"errors": [{"message": "permission denied"}]}
         method = getattr(self, f"_do_{operation}", None)
         if method is None:
             self.unknown.add(operation)
@@ -133,18 +162,7 @@ class FakeWandb:
         return {"data": method(given)}
 
     def _do_Viewer(self, given: dict[str, Any]) -> Any:
-        return {
-            "viewer": {
-                "id": "VXNlcjox",
-                "entity": "tester",
-                "username": "tester",
-                "flags": "{}",
-                "teams": {"edges": []},
-                "admin": False,
-                "email": "",
-                "name": "tester",
-            }
-        }
+        return {"viewer": self.viewer}
 
     def _do_GetDefaultEntity(self, given: dict[str, Any]) -> Any:
         return {"viewer": {"id": "VXNlcjox", "entity": "tester"}}

@@ -1,4 +1,4 @@
-"""Runs that Weights & Biases has, logged from any machines, as run folders that a report reads.
+"""Runs that Weights & Biases has, logged from any machines, as run folders; and their report.
 
 python -m arcmargin.tracking.download --wandb ENTITY/PROJECT --group heads
 """
@@ -12,14 +12,13 @@ from arcmargin.errors import UserError
 from arcmargin.record import RECORD_FILE
 from arcmargin.tracking import mode
 
-OUT = Path("outputs/wandb")
-# What goes up with each run, as far as it is small: what a report is made from.
-FILES = (RECORD_FILE, "embeddings.npz", "snapshots.npz")
+# What goes up with each run, and comes down again: what a report is made from.
+FILES = (RECORD_FILE, "embeddings.npz", "snapshots.npz", "embedding.png")
 
 
 class Downloaded(NamedTuple):
     folders: list[Path]  # one a run
-    without_record: list[str]  # names of runs that did not end, or were logged by something else
+    without_record: list[str]  # names of runs that have not ended, or that something else logged
 
 
 def download(project: str, out: Path, group: str | None = None) -> Downloaded:
@@ -59,3 +58,38 @@ def download(project: str, out: Path, group: str | None = None) -> Downloaded:
 def _file_name(text: str) -> str:
     """Names come from others: no path, nothing hidden."""
     return re.sub(r"[^\w.-]+", "_", text).lstrip(".") or "_"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: of a report on runs that W&B has or, without --wandb, on folders here. Returns
+    the exit code."""
+    parser = argparse.ArgumentParser(
+        description="A report on runs that W&B has, from whichever machines they were logged.",
+        epilog="Further options are those of a report on folders: python -m arcmargin.report --help",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="whose runs")
+    parser.add_argument("--group", metavar="NAME", help="only those of this group: of one sweep")
+    parser.add_argument(
+        "--out", metavar="DIR", help="for runs and report (default: outputs/wandb/PROJECT)"
+    )
+    args, further = parser.parse_known_args(argv)
+    from arcmargin.report import write
+
+    if args.wandb is None:
+        return write.main([*further, *(["--out", args.out] if args.out else [])])
+    out = Path(args.out or Path("outputs/wandb") / _file_name(args.wandb.rpartition("/")[2]))
+    try:
+        found = download(args.wandb, out, args.group)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in found.without_record:
+        print(f"skipped: {name} has no {RECORD_FILE}", file=sys.stderr)
+    folder = out / _file_name(args.group) if args.group else out
+    print(f"{len(found.folders)} run(s) from W&B in {folder}", file=sys.stderr)
+    return write.main([str(folder), *further]) if found.folders else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

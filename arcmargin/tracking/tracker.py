@@ -15,7 +15,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from arcmargin.metrics.table import metric
 from arcmargin.record import RECORD_FILE, Result, Settings, display_path
-from arcmargin.tracking import code, media
+from arcmargin.tracking import code, download, media
 from arcmargin.tracking import mode as wandb_mode
 from arcmargin.tracking.log_file import LogFile
 from arcmargin.tracking.mode import Group
@@ -25,9 +25,7 @@ from arcmargin.training.snapshots import Moment
 
 log = logging.getLogger(__name__)
 
-# With a run goes what a report of many machines' runs is made from.
-REPORTED_FILES = (RECORD_FILE, "embeddings.npz", "snapshots.npz")
-MOST_BYTES = 4_000_000  # of one of them
+MOST_BYTES = 4_000_000  # of a file that goes up for reports: far more than a 2-D run's
 NOT_UPLOADED = "not_uploaded"  # in the directory of an online run whose server failed
 _IN_NAME = ("header", "m1", "m2", "m3")
 _NOT_IN_NAME = (
@@ -281,7 +279,7 @@ class Tracker(Logger):
 
     def _upload(self, folder: Path) -> None:
         """As copies, so that W&B's directory is whole without the run's folder."""
-        for name in REPORTED_FILES:
+        for name in download.FILES:
             file = folder / name
             if file.exists() and file.stat().st_size <= MOST_BYTES:
                 self._save(Path(shutil.copy(file, self.run.dir)))

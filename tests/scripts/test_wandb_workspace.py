@@ -41,9 +41,8 @@ def test_the_workspace_and_the_report_reach_the_server():
     spec = json.loads(view["spec"])
     sections = {s["name"]: s["panels"] for s in spec["section"]["panelBankConfig"]["sections"]}
     figures = sections["Embeddings"][0]
-    assert figures["viewType"] == "Media Browser" and figures["config"]["mediaKeys"] == [
-        "embedding"
-    ]
+    assert figures["viewType"] == "Media Browser"
+    assert figures["config"]["mediaKeys"] == ["test/embedding"]
     columns = [column["accessor"] for column in sections["Margins"][0]["config"]["columns"]]
     assert columns[:4] == [f"config:{name}.value" for name in ("m1", "m2", "m3", "s")]
     for text in (view["spec"], report["spec"]):
