@@ -28,7 +28,7 @@ def users_mistake(error: BaseException) -> str | None:
             "there are many classes, smaller images or fewer of them, or fewer jobs at once"
         )
     if isinstance(error, InstantiationException):
-        # A setting that the object does not take, one that does not exist, or that Hydra refuses to call.
+        # A setting that the object does not take, one that does not exist, or that Hydra refuses.
         fits = isinstance(chain[-1], TypeError | ImportError | AttributeError | type(error))
         return _one_line(error) if fits else None
     if isinstance(error, OverrideParseException):
