@@ -11,21 +11,20 @@ library does not.
 import gc
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 from torch.nn import functional as F
 
 from arcmargin.headers import MarginHeader
+from arcmargin.job import schema
 from benchmarks.rows import in_turns, ratios, row
 
 N, D = 256, 512
 SIZES = (1_000, 10_000, 100_000)
 HEADS = ("normface", "cosface", "arcface", "sphereface", "combined")
-CONF = Path(__file__).resolve().parents[2] / "conf" / "header"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 PEER = "pytorch-metric-learning ArcFaceLoss"
 TEXTBOOK = "textbook ArcFace"
@@ -53,9 +52,7 @@ def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
     batch = _batch(D, num_classes)
     steps = {FLOOR: floor(D, num_classes), PEER: peer(num_classes), TEXTBOOK: textbook(num_classes)}
     for name in HEADS:
-        preset: Any = OmegaConf.load(CONF / f"{name}.yaml")
-        margins = {key: preset[key] for key in ("s", "m1", "m2", "m3")}
-        steps[name] = head(D, num_classes, **margins)
+        steps[name] = head(D, num_classes, **_margins(name))
     classes = f"C = {num_classes:,}"
     in_a_row = max(1, 20_000 // num_classes)  # short steps are measured several at a time
     seconds = _seconds(f"head, {classes} (s)", steps, batch, repeats, in_a_row)
@@ -121,6 +118,13 @@ def _sampled(num_classes: int, repeats: int) -> list[dict[str, Any]]:
 def head(d: int, num_classes: int, **options: Any) -> Step:
     header = MarginHeader(d, num_classes, **options).to(DEVICE)
     return Step(header.loss, header.weight)
+
+
+def _margins(preset: str) -> dict[str, float]:
+    schema.store()
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+        cfg = compose("config", [f"header={preset}"])
+    return {key: cfg[key] for key in ("s", "m1", "m2", "m3")}
 
 
 def floor(d: int, num_classes: int) -> Step:

@@ -3,16 +3,21 @@
 import copy
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
 import pytest
 import torch
-from header_presets import CONF, PRESETS, C, D, build
+import yaml
+from header_presets import PRESETS, C, D, build, composed
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.func import functional_call, grad, vmap
 
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
+from arcmargin.job.schema import CONF, store
 
 N = 32
 
@@ -45,21 +50,33 @@ def test_the_catalogue_is_complete() -> None:
 
 
 @every_preset
-def test_every_yaml_states_the_four_constants_and_uses_only_known_keys(preset: str) -> None:
-    cfg = OmegaConf.load(CONF / f"{preset}.yaml")
-    assert (CONF / f"{preset}.yaml").read_text().startswith("# @package _global_\n")
-    assert (
-        {"m1", "m2", "m3", "s", "header"}
-        <= set(cfg)
-        <= {"m1", "m2", "m3", "s", "matched", "header"}
-    )
+def test_every_yaml_cites_its_source_and_sets_only_what_acts(preset: str) -> None:
+    text = (CONF / "header" / f"{preset}.yaml").read_text()
+    assert text.startswith("# @package _global_\n#")
+    assert set(yaml.safe_load(text)) <= {"defaults", "m1", "m2", "m3", "matched", "header"}
+    cfg = composed(preset)
     assert cfg.s == 30.0, "all presets share the scale, so that a comparison is fair"
     block = OmegaConf.to_container(cfg.header, resolve=False)
     assert isinstance(block, dict)
     for key in ("m1", "m2", "m3"):
         if key not in block:
             assert cfg[key] == (1.0 if key == "m1" else 0.0), f"{key} is set but has no effect"
-    assert "matched" not in cfg or cfg.matched in block
+    assert cfg.matched is None or cfg.matched in block
+
+
+def test_a_head_of_ones_own_inherits_the_formula(tmp_path: Path) -> None:
+    """In a folder that --config-dir names, without a copy of what all heads share."""
+    (tmp_path / "header").mkdir()
+    (tmp_path / "header" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [/formula]\nm1: 1.2\nm3: 0.1\n"
+    )
+    store()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        search_path = [f"hydra.searchpath=[file://{tmp_path}]"]
+        cfg = compose("config", ["header=mine", "m2=0.2", *search_path])
+    header = instantiate(cfg.header, embedding_dim=D, num_classes=C)
+    assert (header.m1, header.m2, header.m3, header.s) == (1.2, 0.2, 0.1, 30.0)
+    assert header.in_formula
 
 
 @every_preset
@@ -292,7 +309,7 @@ def test_needs_at_least_one_of_each(preset: str, sizes: tuple[int, int], sentenc
 
 @every_preset
 def test_no_nonsense_in_the_constants(preset: str) -> None:
-    block = OmegaConf.to_container(OmegaConf.load(CONF / f"{preset}.yaml").header, resolve=False)
+    block = OmegaConf.to_container(composed(preset).header, resolve=False)
     assert isinstance(block, dict)
     bad = {"m1": [0.5, math.nan], "m2": [-0.1, math.inf], "m3": [-0.1, math.nan], "s": [0.0, math.inf],
            "ramp": [-0.1, 1.5], "init": ["uneven"], "gradient": ["none"]}  # fmt: skip

@@ -57,15 +57,6 @@ def test_every_header_builds_and_trains_a_step(name):
     assert header.directions.shape == (10, 16)
 
 
-@pytest.mark.parametrize("name", options("header"))
-def test_every_header_states_all_margins_and_takes_only_top_level_keys(name):
-    text = (CONF / "header" / f"{name}.yaml").read_text()
-    own = OmegaConf.load(CONF / "header" / f"{name}.yaml")
-    assert text.startswith("# @package _global_\n#"), "every header file cites its source"
-    assert {"m1", "m2", "m3", "s", "header"} <= set(own)
-    assert own.get("matched") is None or own.matched in own.header
-
-
 @pytest.mark.parametrize("name", options("backbone"))
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 def test_every_backbone_builds(name, shape):
