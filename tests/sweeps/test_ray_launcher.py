@@ -50,17 +50,14 @@ class Cluster:
 
     def wait_for_nodes(self, count):
         code = (
-            "import ray, sys\n"
-            f"ray.init({self.address!r}, logging_level='error', log_to_driver=False)\n"
-            "sys.exit(sum(node['Alive'] for node in ray.nodes()))"
+            "import ray, time\n"
+            "while True:\n    try:\n"
+            f"        ray.init({self.address!r}, logging_level='error', log_to_driver=False)\n"
+            f"        break\n    except ConnectionError:\n        time.sleep(0.5)\n"
+            f"while sum(node['Alive'] for node in ray.nodes()) < {count}:\n    time.sleep(0.2)"
         )
-
-        def ready():
-            asked = [sys.executable, "-c", code]
-            done = subprocess.run(asked, env=self.environment, capture_output=True, check=False)
-            return done.returncode == count
-
-        wait_until(ready, 120)
+        asked = [sys.executable, "-c", code]
+        subprocess.run(asked, env=self.environment, capture_output=True, check=True, timeout=300)
 
     def stop(self):
         for node in (self.second, self.head):
