@@ -3,8 +3,11 @@
 python -m arcmargin.tracking.download --wandb ENTITY/PROJECT --group heads
 """
 
+import argparse
 import os
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
