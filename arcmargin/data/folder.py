@@ -9,7 +9,7 @@ import torch
 
 from arcmargin.data.classes import Unseen, kept_classes, unseen_classes
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.data.image_files import check_format, list_images, read_images
+from arcmargin.data.image_files import cache_folder, check_format, list_images, read_images
 from arcmargin.errors import UserError
 
 EXPECTED = "expected a folder with one sub-folder of images for each class"
@@ -34,10 +34,13 @@ def image_folder(
     test_path: str | None = None,
     unseen_path: str | None = None,
     on_bad_image: str = "stop",
+    cache: str | bool | None = None,
 ) -> ImageData:
     """Any directory of images, one sub-folder a class, resized to one size and channel count.
 
-    `test_path` holds other images of the same classes, `unseen_path` images of other classes.
+    `test_path` holds other images of the same classes, `unseen_path` images of other classes. `cache` is
+    a folder for the decoded and resized images, which are then mapped into memory; None, False or "off"
+    reads them into memory instead.
     """
     check_format(image_size, channels, on_bad_image)
     if unseen is not None and unseen_path is not None:
@@ -60,9 +63,10 @@ def image_folder(
 
     def read(listing: _Listing, key: str) -> RawImages:
         shape = (channels, image_size, image_size)
-        images = read_images(listing.files, shape, what=key, on_bad_image=on_bad_image)
-        labels = np.asarray(listing.labels, dtype=np.int64)
-        return RawImages(images.pixels, labels)[np.flatnonzero(images.readable)]
+        images = read_images(
+            listing.files, shape, what=key, on_bad_image=on_bad_image, cache=cache_folder(cache)
+        )
+        return images.where_readable(np.asarray(listing.labels, dtype=np.int64))
 
     data = build(
         Path(path).resolve().name,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.data.image_files import check_format, list_images, read_images
+from arcmargin.data.image_files import cache_folder, check_format, list_images, read_images
 from arcmargin.data.pair_lists import lfw_pairs
 from arcmargin.errors import UserError
 
@@ -22,6 +22,7 @@ def lfw(
     val_fraction: float,
     test_fraction: float,
     on_bad_image: str = "stop",
+    cache: str | bool | None = None,
 ) -> ImageData:
     """Verification on the pairs of a split, trained on the people who are in none of these pairs and
     have at least `min_images` images."""
@@ -48,11 +49,13 @@ def lfw(
     shape = (channels, image_size, image_size)
     training = [file for images in people.values() for file in images]
     labels = np.repeat(np.arange(len(people)), [len(images) for images in people.values()])
-    read = read_images(training, shape, what="LFW people", on_bad_image=on_bad_image)
+    read = read_images(
+        training, shape, what="LFW people", on_bad_image=on_bad_image, cache=cache_folder(cache)
+    )
     data = build(
         "lfw",
         list(people),
-        RawImages(read.pixels, labels)[np.flatnonzero(read.readable)],
+        read.where_readable(labels),
         classes=None,
         split_seed=split_seed,
         val_fraction=val_fraction,

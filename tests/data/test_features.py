@@ -10,6 +10,7 @@ from torch.optim import SGD
 from arcmargin import backbones
 from arcmargin import data as sources
 from arcmargin.data.features import with_features
+from arcmargin.data.image_data import Normalise
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.record import Settings
@@ -30,7 +31,7 @@ def weights(tmp_path, data):
     torch.manual_seed(1)
     body = backbones.convnet(image_shape=data.image_shape, embedding_dim=4, width=4).body.train()
     for _ in range(20):
-        body(data.train.images[:100])
+        body(Normalise(data.mean, data.std)(data.train.images[:100]))
     torch.save(body.state_dict(), tmp_path / "body.pth")
     return str(tmp_path / "body.pth")
 
@@ -50,6 +51,7 @@ def fit(data, weights, folder, cache=None):
         MarginHeader(4, data.num_classes, m2=0.3),
         optimizer=lambda groups: SGD(groups, lr=0.1, momentum=0.9, weight_decay=1e-3),
         schedule=schedules.one_cycle,
+        normalise=None if cache else Normalise(data.mean, data.std),
     )
     if cache:
         data = with_features(data, backbone.body, cache)
@@ -109,7 +111,8 @@ def test_features_are_computed_once_for_the_same_weights_and_images(
     def seen(data, weights):
         body = Counting(net(data, weights).body)
         found = with_features(data, body, tmp_path / "cache")
-        expected = net(data, weights).eval().body(data.test.images).flatten(1)
+        images = Normalise(data.mean, data.std)(data.test.images)
+        expected = net(data, weights).eval().body(images).flatten(1)
         assert torch.allclose(found.test.images.flatten(1), expected, atol=1e-5)
         return body.seen
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from arcmargin import data as sources
-from arcmargin.data.image_data import Batches, RawImages, Split, build
+from arcmargin.data.image_data import Batches, Normalise, RawImages, Split, build, thumbnails
 from arcmargin.errors import UserError
 
 SPLITS = {"split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
@@ -15,7 +15,7 @@ SPLITS = {"split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
 def raw(counts, channels=1, size=4, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
-    pixels = rng.integers(0, 256, (len(labels), size, size, channels), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (len(labels), channels, size, size), dtype=np.uint8)
     return RawImages(pixels, labels)
 
 
@@ -60,21 +60,33 @@ def test_the_split_depends_on_its_own_seed_alone():
 
 def test_pixels_are_normalised_by_the_training_split_alone():
     data = build("x", ["a", "b"], raw([40, 40], channels=3), classes=None, **SPLITS)
-    pixels = data.train.images.double()
+    pixels = Normalise(data.mean, data.std)(data.train.images).double()
     assert torch.allclose(pixels.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-6)
     assert torch.allclose(
         pixels.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), atol=1e-6
     )
-    assert abs(float(data.test.images.mean())) > 1e-6
+    assert abs(float(Normalise(data.mean, data.std)(data.test.images).mean())) > 1e-6
 
 
-def test_thumbnails_undo_the_normalisation():
+def test_normalising_a_batch_equals_the_formula_on_doubles():
+    data = build("x", ["a", "b"], raw([40, 40], channels=3), classes=None, **SPLITS)
+    pixels = data.train.images.numpy() / 255.0
+    mean, std = pixels.mean(axis=(0, 2, 3)), pixels.std(axis=(0, 2, 3))
+    expected = (pixels - mean[:, None, None]) / std[:, None, None]
+    normalise = Normalise(data.mean, data.std)
+    assert np.allclose(normalise(data.train.images).numpy(), expected, atol=1e-6)
+    half = normalise.bfloat16()(data.train.images)
+    assert half.dtype == torch.bfloat16 and np.allclose(half.float().numpy(), expected, atol=0.05)
+
+
+def test_thumbnails_are_the_bytes_themselves():
     images = raw([5, 5], channels=3)
     data = build("x", ["a", "b"], images, classes=None, **SPLITS)
-    back = data.thumbnails(data.train.images)
-    assert {t.tobytes() for t in back} <= {p.tobytes() for p in images.pixels}
+    shown = thumbnails(data.train.images)
+    assert shown.shape[1:] == (4, 4, 3)
+    assert {t.tobytes() for t in shown} <= {np.moveaxis(p, 0, -1).tobytes() for p in images.pixels}
     grey = sources.digits(classes=2, **SPLITS)
-    assert grey.thumbnails(grey.val.images).shape[1:] == (8, 8)
+    assert thumbnails(grey.val.images).shape[1:] == (8, 8)
 
 
 def test_a_number_keeps_the_first_classes_and_a_list_keeps_its_order():
