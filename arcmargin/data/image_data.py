@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from arcmargin.data.classes import Unseen, kept_classes, unseen_classes
+from arcmargin.data.checks import check_fraction, check_whole_number
+from arcmargin.data.classes import Classes, Unseen, kept_classes, unseen_classes
 from arcmargin.data.mapped_images import MappedImages, subset
 from arcmargin.errors import UserError
 from arcmargin.metrics.pairs import Pairs
@@ -130,7 +131,7 @@ def build(
     images: RawImages,
     test: RawImages | None = None,
     *,
-    classes: int | Sequence[int] | None,
+    classes: Classes,
     split_seed: int,
     val_fraction: float,
     test_fraction: float = 0.0,
@@ -139,15 +140,17 @@ def build(
     """Keep the wanted classes and split the images, class by class.
 
     Without an official `test` split, `test_fraction` of the images becomes one; the validation
-    split is always cut from the training images.
+    split is always cut from the training images. Neither may be empty: validation chooses the epoch
+    and the settings, the test measures them.
 
     `unseen` classes are in none of the three splits. Their images are those of the official test
     split, which often has other writers or photographers than the training images; without one,
     all of them.
     """
-    for key, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-        if not 0.0 <= fraction < 1.0:
-            raise UserError(f"dataset.{key} must be in [0, 1), got {fraction}")
+    check_whole_number("split_seed", split_seed, least=0)
+    check_fraction("val_fraction", val_fraction, "validation")
+    if test is None:
+        check_fraction("test_fraction", test_fraction, "the test")
     kept = kept_classes(classes, class_names)
     held_out = unseen_classes(unseen, kept, class_names)
     kept = [c for c in kept if c not in held_out]
@@ -227,7 +230,7 @@ def _stratified_cut(rows: _Rows, fraction: float, rng: np.random.Generator) -> t
     part: list[np.ndarray] = []
     for members in _members(rows.labels):
         shuffled = rng.permutation(members)
-        wanted = max(round(fraction * len(members)), 1) if fraction else 0
+        wanted = max(round(fraction * len(members)), 1)
         part.append(shuffled[: min(wanted, len(members) - 1)])
     in_part = np.zeros(len(rows.labels), dtype=bool)
     in_part[np.concatenate(part)] = True

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from arcmargin.data import image_cache
+from arcmargin.data.checks import check_whole_number, printable
 from arcmargin.data.image_cache import Block, Details, Shape, format_bytes, joined, pixel_sums
 from arcmargin.data.image_data import RawImages
 from arcmargin.data.mapped_images import MappedImages, subset
@@ -22,6 +25,10 @@ from arcmargin.errors import UserError
 log = logging.getLogger("arcmargin")
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+# Whatever a file is called: other formats of Pillow's start programs or guess what they see.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+# Tags of a TIFF.
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 NAMED = 50  # bad files in a message
 WORTH_CACHING = 1000  # fewer images are read anew by each run
 BLOCK_BYTES = 2**21  # of pixels that a thread decodes at a time
@@ -42,15 +49,35 @@ class Images(NamedTuple):
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image in and below a folder, in a stable order."""
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    """Every image in and below a folder, in a stable order. Links are followed; a folder to which
+    several lead counts once. Raises UserError for a folder that cannot be looked into."""
+    found: list[Path] = []
+    visited: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise UserError(cannot_look_into(Path(error.filename), error)) from error
+
+    for here, below, files in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(here)
+        if real in visited:
+            below.clear()
+            continue
+        visited.add(real)
+        found += [Path(here, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
+    return sorted(found)
+
+
+def cannot_look_into(folder: Path, error: OSError) -> str:
+    return (
+        f"cannot look into '{printable(folder)}' ({error.strerror}); give yourself the right to read "
+        "it, or take it out"
+    )
 
 
 def check_format(image_size: int, channels: int, on_bad_image: str) -> None:
     if channels not in (1, 3):
         raise UserError(f"dataset.channels must be 1 (grey) or 3 (colour), got {channels}")
-    if image_size < 4:
-        raise UserError(f"dataset.image_size must be at least 4 pixels, got {image_size}")
+    check_whole_number("image_size", image_size, least=4)
     if on_bad_image not in ("stop", "skip"):
         raise UserError(f"on_bad_image must be 'stop' or 'skip', got '{on_bad_image}'")
 
@@ -75,14 +102,18 @@ def read_images(
     `what` names them in messages; `option` is the setting that skips those that cannot be read.
     Raises UserError that names these (the first 50), unless on_bad_image is "skip".
     """
+    what = printable(what)
     files = [image for image in images if isinstance(image, Path)]
     pixels: np.ndarray | MappedImages
-    if cache is not None and len(files) == len(images) >= WORTH_CACHING:
-        pixels, details = image_cache.cached(
-            files, shape, cache, what, lambda some: _decode(some, shape, what)
-        )
-    else:
-        pixels, details = _in_memory(images, shape, what)
+    with warnings.catch_warnings():
+        # An image so large that Pillow suspects an attack is one that cannot be read.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        if cache is not None and len(files) == len(images) >= WORTH_CACHING:
+            pixels, details = image_cache.cached(
+                files, shape, cache, what, lambda some: _decode(some, shape, what)
+            )
+        else:
+            pixels, details = _in_memory(images, shape, what)
     unreadable = np.flatnonzero(details.problems != "")
     if len(unreadable):
         _report_unreadable(images, details, unreadable, what, on_bad_image, option)
@@ -165,29 +196,52 @@ class _Image(NamedTuple):
 
 
 def _read(encoded: Encoded, shape: Shape) -> _Image:
-    from PIL import Image, ImageOps
-
     channels, height, width = shape
     mode = "L" if channels == 1 else "RGB"
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as stored:
-            size, grey = stored.size, stored.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
-            if stored.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
-                deep = np.asarray(stored).astype(np.int64)
-                image = Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
-            else:
-                stored.draft(mode, (2 * width, 2 * height))  # JPEG: decode no more than is needed
-                image = ImageOps.exif_transpose(stored)
+        if isinstance(encoded, Path) and not encoded.is_file():
+            return _Image(None, problem="not a file, or a link that leads nowhere")
+        source = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+        with Image.open(source, formats=FORMATS) as stored:
+            size, grey = stored.size, stored.mode[0] in "1LIF"
+            stored.draft(mode, (2 * width, 2 * height))  # JPEG: decode no more than is needed
+            image = ImageOps.exif_transpose(stored)
+            if stored.mode[0] in "IF":
+                image = _in_8_bits(image, stored)
             image = image.convert(mode)
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
     except MemoryError:
         raise
+    except UnidentifiedImageError:
+        return _Image(None, problem=f"not an image, of {', '.join(FORMATS)}")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return _Image(None, problem=f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels")
     except Exception as error:  # each of Pillow's decoders raises its own
-        is_unknown = "cannot identify image file" in str(error)
-        return _Image(None, problem="not an image" if is_unknown else " ".join(str(error).split()))
+        return _Image(None, problem=" ".join(str(error).split()))
     return _Image(pixels.transpose(2, 0, 1), grey, size)
+
+
+def _in_8_bits(image: Image.Image, stored: Image.Image) -> Image.Image:
+    """Grey values of more bits, which Pillow would cut off at 255. Raises ValueError where the file does
+    not say which of them is white."""
+    tags = getattr(stored, "tag_v2", {})  # of a TIFF
+    values = np.asarray(image)
+    if image.mode == "F":
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(
+                "its floating-point pixels are not all between 0 and 1; save it with 8 or 16 bits"
+            )
+        scaled = np.round(255 * values)
+    elif image.mode == "I" and stored.format == "TIFF":
+        raise ValueError("its pixels have a sign or 32 bits; save it with 8 or 16 bits")
+    else:  # PNG and PPM have 16 bits here, a TIFF may have 12
+        bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+        scaled = values.astype(np.int64) >> (bits - 8)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        scaled = 255 - scaled
+    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
 
 
 def _report_unreadable(
@@ -203,7 +257,7 @@ def _report_unreadable(
     ]
     more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
     listed = f"{len(rows):,} of {len(images):,} images of {what}: {', '.join(names)}{more}"
-    if on_bad_image == "skip":
+    if on_bad_image == "skip" and len(rows) < len(images):
         log.warning("skipped as they cannot be read, %s", listed)
         return
     raise UserError(
@@ -213,7 +267,7 @@ def _report_unreadable(
 
 def image_name(images: Sequence[Encoded], row: int) -> str:
     image = images[row]
-    return f"'{image}'" if isinstance(image, Path) else f"image {row + 1}"
+    return f"'{printable(image)}'" if isinstance(image, Path) else f"image {row + 1}"
 
 
 def _warn_of_conversions(details: Details, shape: Shape, what: str) -> None:

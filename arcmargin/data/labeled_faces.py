@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from arcmargin.data.checks import check_whole_number
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
 from arcmargin.data.image_files import cache_folder, check_format, list_images, read_images
-from arcmargin.data.pair_lists import lfw_pairs
+from arcmargin.data.pair_lists import check_both_kinds, lfw_pairs
 from arcmargin.errors import UserError
 
 
@@ -27,10 +28,7 @@ def lfw(
     """Verification on the pairs of a split, trained on the people who are in none of these pairs and
     have at least `min_images` images."""
     check_format(image_size, channels, on_bad_image)
-    if min_images < 3:
-        raise UserError(
-            f"dataset.min_images must be at least 3 (training, validation, test), got {min_images}"
-        )
+    check_whole_number("min_images", min_images, least=3)  # one each to train, validate and test
     listed = lfw_pairs(data_dir, split, image_set)
     files = [Path(str(file)) for file in listed.images]
     compared = {file.parent.name for file in files}
@@ -66,4 +64,5 @@ def lfw(
     persons = np.array([names.index(file.parent.name) for file in files])
     persons[~faces.readable] = -1
     pairs = listed.where_readable(faces.readable).labelled()
+    check_both_kinds(pairs, "LFW")
     return add_unseen(data, RawImages(faces.pixels, persons), names, pairs)

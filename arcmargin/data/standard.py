@@ -1,18 +1,19 @@
 """Data sets with a name: scikit-learn's digits and torchvision's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 
-from arcmargin.data.classes import Unseen
+from arcmargin.data.classes import Classes, Unseen
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
 from arcmargin.data.image_files import cache_folder, check_format, read_images
 from arcmargin.errors import UserError
 
-Classes = int | Sequence[int] | None
+# Of torchvision's, those with an official test split and the same way to be opened.
+TORCHVISION = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10", "CIFAR100")
 
 
 def digits(
@@ -51,6 +52,9 @@ def torchvision_images(
 ) -> ImageData:
     """One of torchvision's data sets with an official test split; downloaded when it is missing."""
     import torchvision
+
+    if name not in TORCHVISION:
+        raise UserError(f"dataset.name must be one of {', '.join(TORCHVISION)}, got '{name}'")
 
     def official(train: bool) -> tuple[RawImages, list[str]]:
         make = getattr(torchvision.datasets, name)
@@ -126,7 +130,7 @@ def omniglot(
 def _found(name: str, data_dir: str, make: Callable[[], Any]) -> Any:
     try:
         return make()
-    except (RuntimeError, URLError, OSError) as error:
+    except (RuntimeError, URLError, OSError, ValueError, AssertionError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"could not find {name} in '{data_dir}' nor download it there ({reason}); set data_dir "

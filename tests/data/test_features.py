@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import SGD
 
 from arcmargin import backbones
-from arcmargin import data as sources
+from arcmargin.data import digits
 from arcmargin.data.features import with_features
 from arcmargin.data.image_data import Normalise
 from arcmargin.errors import UserError
@@ -22,7 +22,7 @@ from arcmargin.training.train import train
 @pytest.fixture(scope="module")
 def data():
     splits = {"split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
-    return sources.digits(classes=6, unseen=2, **splits)
+    return digits(classes=6, unseen=2, **splits)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_features_are_computed_once_for_the_same_weights_and_images(
 
     assert seen(data, weights) == images
     assert seen(data, weights) == 0
-    other = sources.digits(classes=6, split_seed=1, val_fraction=0.1, test_fraction=0.2)
+    other = digits(classes=6, split_seed=1, val_fraction=0.1, test_fraction=0.2)
     assert seen(other, weights) > 0
     state = torch.load(weights, weights_only=True)
     state["0.weight"][0, 0, 0, 0] += 1e-3
