@@ -4,20 +4,25 @@ from collections.abc import Sequence
 
 from arcmargin.errors import UserError
 
+Classes = int | Sequence[int | str] | None
 Unseen = int | float | Sequence[int | str] | None
 
 
-def kept_classes(classes: int | Sequence[int] | None, names: Sequence[str]) -> list[int]:
-    """The first so many classes, those listed, or all. Raises UserError for one that does not exist,
-    or fewer than two."""
-    total = len(names)
-    kept = list(range(classes if isinstance(classes, int) else total))
-    if classes is not None and not isinstance(classes, int):
-        kept = [int(c) for c in classes]
-    unknown = [c for c in kept if not 0 <= c < total]
-    if unknown:
+def kept_classes(classes: Classes, names: Sequence[str]) -> list[int]:
+    """The first so many classes, those listed by number or by name, or all. Raises UserError for a
+    class that does not exist, or fewer than two."""
+    kept = list(range(len(names)))
+    if isinstance(classes, int):
+        if not 0 <= classes <= len(names):
+            raise UserError(
+                f"dataset.classes asks for {classes} classes, but the data set has {len(names)}"
+            )
+        kept = kept[:classes]
+    elif isinstance(classes, Sequence) and not isinstance(classes, str):
+        kept = [_class_number("classes", one, kept, names) for one in classes]
+    elif classes is not None:
         raise UserError(
-            f"dataset.classes asks for class {unknown[0]}, but the data set has classes 0 to {total - 1}"
+            f"dataset.classes must be a number of classes or a list of classes, got {classes!r}"
         )
     if len(kept) < 2 or len(set(kept)) < len(kept):
         raise UserError(f"dataset.classes must name at least two different classes, got {classes}")
@@ -29,16 +34,10 @@ def unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> lis
     by name. Raises UserError where fewer than two are left to train on, or held out."""
     if unseen is None:
         return []
-    if isinstance(unseen, str | bool) or not _sensible(unseen):
-        raise UserError(
-            "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
-            f"classes, got {unseen}"
-        )
-    if isinstance(unseen, int | float):
-        count = unseen if isinstance(unseen, int) else round(unseen * len(kept))
-        chosen = kept[max(len(kept) - int(count), 0) :]
+    if isinstance(unseen, Sequence) and not isinstance(unseen, str):
+        chosen = [_class_number("unseen", one, kept, names) for one in unseen]
     else:
-        chosen = [_class_number(one, kept, names) for one in unseen]
+        chosen = kept[len(kept) - _count(unseen, len(kept)) :]
     for what, count, why in (
         ("for training", len(kept) - len(chosen), "a margin needs at least two"),
         ("to be unseen", len(set(chosen)), "impostor pairs need at least two different ones"),
@@ -48,17 +47,23 @@ def unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> lis
     return chosen
 
 
-def _sensible(unseen: int | float | Sequence[int | str]) -> bool:
-    return not isinstance(unseen, int | float) or (
-        unseen >= 0 if isinstance(unseen, int) else 0 < unseen < 1
+def _count(unseen: int | float | str, total: int) -> int:
+    """How many of the classes a number or a fraction means; at most all."""
+    if isinstance(unseen, int) and not isinstance(unseen, bool) and unseen >= 0:
+        return min(unseen, total)
+    if isinstance(unseen, float) and 0 < unseen < 1:
+        return round(unseen * total)
+    raise UserError(
+        "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
+        f"classes, got {unseen}"
     )
 
 
-def _class_number(one: int | str, kept: list[int], names: Sequence[str]) -> int:
-    known = {names[c]: c for c in kept} | {c: c for c in kept}
-    if one not in known:
+def _class_number(key: str, one: int | str, kept: list[int], names: Sequence[str]) -> int:
+    known: dict[int | str, int] = {names[c]: c for c in kept} | {c: c for c in kept}
+    if isinstance(one, bool) or not isinstance(one, int | str) or one not in known:
         raise UserError(
-            f"dataset.unseen asks for class {one}, but the classes are "
+            f"dataset.{key} asks for class {one}, but the classes are "
             + ", ".join(f"{c} ({names[c]})" if names[c] != str(c) else str(c) for c in kept[:30])
             + (" …" if len(kept) > 30 else "")
         )

@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from arcmargin.data.image_data import ImageData, Split
+from arcmargin.data.image_data import ImageData, Normalise, Split, evaluation_batch_size
+from arcmargin.data.mapped_images import MappedImages
 from arcmargin.data.progress import with_progress
 from arcmargin.errors import UserError
 from arcmargin.record import write_atomically
 
 log = logging.getLogger("arcmargin")
 
-BATCH = 256
-
 
 def with_features(data: ImageData, body: nn.Module, cache: Path) -> ImageData:
-    """The data set with the body's features, (n, features, 1, 1), in the place of images.
+    """The data set with (n, features, 1, 1) in the place of images: what the body makes of them.
 
     `cache` keeps them in files named by the body, its weights and the images they were computed from.
     Raises UserError where a parameter of the body would be trained.
@@ -30,11 +29,13 @@ def with_features(data: ImageData, body: nn.Module, cache: Path) -> ImageData:
     if any(parameter.requires_grad for parameter in body.parameters()):
         raise UserError("features can be computed once only for a frozen body")
     body.eval()
-    weights = hashlib.blake2b(repr(body).encode(), digest_size=16)
-    for key, value in body.state_dict().items():
-        weights.update(key.encode() + value.numpy().tobytes())
+    key = hashlib.blake2b(repr(body).encode(), digest_size=16)
+    for name, value in body.state_dict().items():
+        key.update(name.encode() + value.numpy().tobytes())
+    key.update(repr((data.mean.tolist(), data.std.tolist())).encode())
+    layers = nn.Sequential(Normalise(data.mean, data.std), body)
     splits: dict[str, Any] = {
-        name: Split(_features(body, split.images, weights.copy(), cache), split.labels)
+        name: Split(_features(layers, split.images, key.copy(), cache), split.labels)
         for name in ("train", "val", "test", "unseen")
         if (split := getattr(data, name)) is not None
     }
@@ -42,10 +43,15 @@ def with_features(data: ImageData, body: nn.Module, cache: Path) -> ImageData:
 
 
 def _features(
-    body: nn.Module, images: Float[Tensor, "n c h w"], key: "hashlib.blake2b", cache: Path
+    layers: nn.Module,
+    images: UInt8[Tensor, "n c h w"] | MappedImages,
+    key: "hashlib.blake2b",
+    cache: Path,
 ) -> Float[Tensor, "n f 1 1"]:
     key.update(repr(tuple(images.shape)).encode())
-    key.update(images.contiguous().numpy().data)
+    size = evaluation_batch_size(images.shape[1:])
+    for batch in images.split(size):
+        key.update(batch.contiguous().numpy().data)
     file = cache / f"{key.hexdigest()}.npy"
     try:
         return torch.from_numpy(np.load(file, allow_pickle=False))
@@ -54,14 +60,11 @@ def _features(
     except (OSError, ValueError, EOFError) as error:
         log.warning("%s cannot be read (%s); its features are computed again", file, error)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    body.to(device)
-    batches = images.split(BATCH)
+    layers.to(device)
+    batches = with_progress(images.split(size), len(images), "features", count=len)
     with torch.no_grad():
-        parts = [
-            body(batch.to(device)).flatten(1).float().cpu()
-            for batch in with_progress(batches, len(batches), f"features, batches of {BATCH}")
-        ]
-    body.cpu()
+        parts = [layers(batch.to(device)).flatten(1).float().cpu() for batch in batches]
+    layers.cpu()
     features = torch.cat(parts)[:, :, None, None]
     write_atomically(file, lambda out: np.save(out, features.numpy()))
     return features

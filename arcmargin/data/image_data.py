@@ -1,23 +1,36 @@
-"""Data sets as tensors in memory: splits with a stated seed, normalised once, batched by indexing."""
+"""Data sets: splits with a stated seed, their pixels as bytes, batched by indexing.
 
+Pixels are bytes wherever they wait, in memory, in a file or on a GPU: a quarter of what numbers take.
+`Normalise` makes numbers of a batch.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
 
-from arcmargin.data.classes import Unseen, kept_classes, unseen_classes
+from arcmargin.data.checks import check_fraction, check_whole_number
+from arcmargin.data.classes import Classes, Unseen, kept_classes, unseen_classes
+from arcmargin.data.mapped_images import MappedImages, subset
 from arcmargin.errors import UserError
 from arcmargin.metrics.pairs import Pairs
+
+STATISTICS_AT_A_TIME = 4096  # images
+EVALUATED_VALUES = 2**22  # of images that are embedded at a time
+
+Images = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"] | MappedImages
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some labelled images."""
+    """Some labelled images: 8-bit pixels, or numbers ready for the network, such as features."""
 
-    images: Float[Tensor, "n c h w"]
+    images: Images
     labels: Int[Tensor, " n"]
 
     def __len__(self) -> int:
@@ -29,14 +42,14 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set ready for training: pixels normalised by the training split's mean and deviation."""
+    """A data set ready for training."""
 
     name: str
     class_names: tuple[str, ...]
     train: Split
     val: Split
     test: Split
-    mean: Float[Tensor, " c"]  # of pixels scaled to 0..1
+    mean: Float[Tensor, " c"]  # of the training split's pixels, scaled to 0..1
     std: Float[Tensor, " c"]
     unseen: Split | None = (
         None  # images of classes that training has not; a negative label: unknown
@@ -60,22 +73,56 @@ class ImageData:
         splits = {name: getattr(self, name) for name in names}
         return replace(self, **{name: split and split.to(device) for name, split in splits.items()})
 
-    def thumbnails(self, images: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w *rgb"]:
-        """The images as they were before normalisation, channels last, grey ones without the axis."""
-        mean, std = (value.to(images.device).view(1, -1, 1, 1) for value in (self.mean, self.std))
-        pixels = (255 * (images * std + mean)).round().clamp(0, 255).byte().cpu().numpy()
-        return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
+
+class Normalise(nn.Module):
+    """(pixel / 255 - mean) / std, on the pixels' device and in the precision of this module."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> None:
+        super().__init__()
+        # Not in a checkpoint's state: its description has them.
+        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, pixels: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return pixels.to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std)
+
+
+def thumbnails(pixels: UInt8[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w *rgb"]:
+    """Channels last, grey images without that axis: what picture libraries take."""
+    array = pixels.cpu().numpy()
+    return array[:, 0] if array.shape[1] == 1 else np.moveaxis(array, 1, -1)
+
+
+class _Rows(NamedTuple):
+    """Which images, and their labels."""
+
+    rows: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+
+    def where(self, chosen: Bool[np.ndarray, " n"]) -> "_Rows":
+        return _Rows(self.rows[chosen], self.labels[chosen])
 
 
 @dataclass(frozen=True)
 class RawImages:
-    """What a source yields: 8-bit images, channels last, and integer labels."""
+    """What a source yields: 8-bit images and integer labels."""
 
-    pixels: UInt8[np.ndarray, "n h w c"]
+    pixels: UInt8[np.ndarray, "n c h w"] | MappedImages
     labels: Int[np.ndarray, " n"]
 
-    def __getitem__(self, index: np.ndarray) -> "RawImages":
-        return RawImages(self.pixels[index], self.labels[index])
+    def take(self, chosen: _Rows) -> Split:
+        """A split of these images, with the labels given there."""
+        return RawImages(subset(self.pixels, chosen.rows), chosen.labels).split()
+
+    def split(self) -> Split:
+        """All of them, with their own labels."""
+        labels = torch.from_numpy(self.labels.astype(np.int64))
+        if isinstance(self.pixels, MappedImages):
+            return Split(self.pixels, labels)
+        return Split(torch.from_numpy(np.ascontiguousarray(self.pixels)), labels)
 
 
 def build(
@@ -84,45 +131,50 @@ def build(
     images: RawImages,
     test: RawImages | None = None,
     *,
-    classes: int | Sequence[int] | None,
+    classes: Classes,
     split_seed: int,
     val_fraction: float,
     test_fraction: float = 0.0,
     unseen: Unseen = None,
 ) -> ImageData:
-    """Keep the wanted classes, split class by class and normalise.
+    """Keep the wanted classes and split the images, class by class.
 
     Without an official `test` split, `test_fraction` of the images becomes one; the validation
-    split is always cut from the training images.
+    split is always cut from the training images. Neither may be empty: validation chooses the epoch
+    and the settings, the test measures them.
 
     `unseen` classes are in none of the three splits. Their images are those of the official test
     split, which often has other writers or photographers than the training images; without one,
     all of them.
     """
-    for key, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-        if not 0.0 <= fraction < 1.0:
-            raise UserError(f"dataset.{key} must be in [0, 1), got {fraction}")
+    check_whole_number("split_seed", split_seed, least=0)
+    check_fraction("val_fraction", val_fraction, "validation")
+    if test is None:
+        check_fraction("test_fraction", test_fraction, "the test")
     kept = kept_classes(classes, class_names)
     held_out = unseen_classes(unseen, kept, class_names)
     kept = [c for c in kept if c not in held_out]
-    unseen_images = _unseen_images(images if test is None else test, held_out, class_names)
-    images = _keep_classes(images, kept)
+    tested = images if test is None else test
+    unseen_rows = _of_classes(tested.labels, held_out)
+    _check_unseen(unseen_rows, [class_names[c] for c in held_out])
     rng = np.random.default_rng(split_seed)
+    train_rows = _of_classes(images.labels, kept)
     if test is None:
-        images, test = _stratified_cut(images, test_fraction, rng)
+        train_rows, test_rows = _stratified_cut(train_rows, test_fraction, rng)
     else:
-        test = _keep_classes(test, kept)
-    train, val = _stratified_cut(images, val_fraction, rng)
-    mean, std = _pixel_statistics(train.pixels)
+        test_rows = _of_classes(test.labels, kept)
+    train_rows, val_rows = _stratified_cut(train_rows, val_fraction, rng)
+    train = images.take(train_rows)
+    mean, std = _pixel_statistics(train.images)
     return ImageData(
         name=name,
         class_names=tuple(class_names[i] for i in kept),
-        train=_normalised(train, mean, std),
-        val=_normalised(val, mean, std),
-        test=_normalised(test, mean, std),
+        train=train,
+        val=images.take(val_rows),
+        test=tested.take(test_rows),
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
-        unseen=_normalised(unseen_images, mean, std) if unseen_images else None,
+        unseen=tested.take(unseen_rows) if held_out else None,
         unseen_names=tuple(class_names[i] for i in held_out),
     )
 
@@ -133,79 +185,89 @@ def add_unseen(
     names: Sequence[str] = (),
     pairs: Pairs | None = None,
 ) -> ImageData:
-    """The data set with further images of classes that training has not; those that it has held out
-    already stay, and come first. A negative label: unknown. `pairs` counts rows of `images`."""
+    """The data set with further images of classes that training has not. A negative label: unknown.
+
+    Where classes were held out already, theirs come first, and both are read into memory. `pairs` counts
+    rows of `images`.
+    """
     held_out = data.unseen
-    mean, std = data.mean.numpy(), data.std.numpy()
     before, known = (len(held_out), len(data.unseen_names)) if held_out else (0, 0)
     labels = np.where(images.labels < 0, images.labels, images.labels + known)
-    unseen = _normalised(RawImages(images.pixels, labels), mean, std)
+    unseen = RawImages(images.pixels, labels).split()
     if held_out:
         unseen = Split(
-            torch.cat([held_out.images, unseen.images]), torch.cat([held_out.labels, unseen.labels])
+            torch.cat([held_out.images[:], unseen.images[:]]),
+            torch.cat([held_out.labels, unseen.labels]),
         )
     if pairs is not None:
         pairs = pairs._replace(first=pairs.first + before, second=pairs.second + before)
     return replace(data, unseen=unseen, unseen_names=(*data.unseen_names, *names), pairs=pairs)
 
 
-def _unseen_images(
-    images: RawImages, held_out: list[int], names: Sequence[str]
-) -> RawImages | None:
-    if not held_out:
-        return None
-    found = np.bincount(images.labels, minlength=len(names))[held_out]
+def _of_classes(labels: Int[np.ndarray, " m"], classes: Sequence[int]) -> _Rows:
+    """The images of these classes, relabelled 0, 1, … in the order given."""
+    new_label = np.full(max([int(labels.max(initial=0)), *classes]) + 1, -1)
+    new_label[list(classes)] = np.arange(len(classes))
+    chosen = np.flatnonzero(new_label[labels] >= 0)
+    return _Rows(chosen, new_label[labels[chosen]])
+
+
+def _check_unseen(rows: _Rows, names: Sequence[str]) -> None:
+    found = np.bincount(rows.labels, minlength=len(names))
     if not found.all():
-        missing = names[held_out[int(np.argmin(found))]]
-        raise UserError(f"dataset.unseen: the class '{missing}' has no test images")
-    if found.max() < 2:
+        raise UserError(
+            f"dataset.unseen: the class '{names[int(np.argmin(found))]}' has no test images"
+        )
+    if len(names) and found.max() < 2:
         raise UserError(
             "dataset.unseen: no unseen class has two images, so there is no genuine pair to verify"
         )
-    return _keep_classes(images, held_out)
 
 
-def _keep_classes(images: RawImages, kept: list[int]) -> RawImages:
-    """Only the kept classes, relabelled 0, 1, … in the order given."""
-    new_label = np.full(max(int(images.labels.max()), *kept) + 1, -1)
-    new_label[kept] = np.arange(len(kept))
-    labels = new_label[images.labels]
-    chosen = np.flatnonzero(labels >= 0)
-    return RawImages(images.pixels[chosen], labels[chosen])
-
-
-def _stratified_cut(
-    images: RawImages, fraction: float, rng: np.random.Generator
-) -> tuple[RawImages, RawImages]:
+def _stratified_cut(rows: _Rows, fraction: float, rng: np.random.Generator) -> tuple[_Rows, _Rows]:
     """(rest, part): `fraction` of the images of each class are in part. A class of at least two images
     has one in both; a class of one image has it in rest."""
     part: list[np.ndarray] = []
-    for label in np.unique(images.labels):
-        members = rng.permutation(np.flatnonzero(images.labels == label))
-        wanted = max(round(fraction * len(members)), 1) if fraction else 0
-        part.append(members[: min(wanted, len(members) - 1)])
-    in_part = np.zeros(len(images.labels), dtype=bool)
+    for members in _members(rows.labels):
+        shuffled = rng.permutation(members)
+        wanted = max(round(fraction * len(members)), 1)
+        part.append(shuffled[: min(wanted, len(members) - 1)])
+    in_part = np.zeros(len(rows.labels), dtype=bool)
     in_part[np.concatenate(part)] = True
-    return images[np.flatnonzero(~in_part)], images[np.flatnonzero(in_part)]
+    return rows.where(~in_part), rows.where(in_part)
 
 
-def _pixel_statistics(pixels: UInt8[np.ndarray, "n h w c"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation a channel of pixels scaled to 0..1, from the histogram: exact and small."""
-    values = np.arange(256) / 255.0
-    counts = np.stack(
-        [np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])]
-    )
-    share = counts / counts.sum(axis=1, keepdims=True)
-    mean = share @ values
-    std = np.sqrt(np.maximum(share @ values**2 - mean**2, 0.0))
+def _members(labels: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " k"]]:
+    """The rows of each class that occurs, in the order of the classes."""
+    order = np.argsort(labels, kind="stable")
+    _, first = np.unique(labels[order], return_index=True)
+    return np.split(order, first[1:])
+
+
+def _pixel_statistics(
+    images: UInt8[Tensor, "n c h w"] | MappedImages,
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    """Mean and deviation, for each channel, of pixels scaled to 0..1; from whole numbers, so exact."""
+    if isinstance(images, MappedImages):
+        sums = images.sums[images.rows].sum(axis=0)
+    else:
+        parts = images.split(STATISTICS_AT_A_TIME)
+        sums = np.sum([_channel_sums(part.numpy()) for part in parts], axis=0)
+    mean, mean_square = (sums / (np.prod(images.shape) / images.shape[1])).T / ([[255], [255**2]])
+    std = np.sqrt(np.maximum(mean_square - mean**2, 0.0))
     return mean.astype(np.float32), np.maximum(std, 1e-3).astype(np.float32)
 
 
-def _normalised(images: RawImages, mean: np.ndarray, std: np.ndarray) -> Split:
-    pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images.pixels, -1, 1))).float()
-    centre, spread = (torch.from_numpy(v).view(1, -1, 1, 1) for v in (mean, std))
-    labels = torch.from_numpy(images.labels.astype(np.int64))
-    return Split(pixels.div_(255).sub_(centre).div_(spread), labels)
+def _channel_sums(pixels: UInt8[np.ndarray, "n c h w"]) -> Int[np.ndarray, "c 2"]:
+    """Of the pixels of each channel, and of their squares, from histograms."""
+    values = np.arange(256)
+    counts = [np.bincount(pixels[:, c].ravel(), minlength=256) for c in range(pixels.shape[1])]
+    return np.array([[count @ values, count @ values**2] for count in counts])
+
+
+def evaluation_batch_size(image_shape: Sequence[int]) -> int:
+    """How many images to embed at a time: 1,000 small ones, fewer of those that take much memory."""
+    return max(1, min(1000, EVALUATED_VALUES // math.prod(image_shape)))
 
 
 class Batches:
@@ -244,5 +306,9 @@ class Batches:
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.split), generator=generator).to(labels.device)
-        for index in order.split(self.batch_size)[: len(self)]:
-            yield images[index], labels[index]
+        batches = order.split(self.batch_size)[: len(self)]
+        for index, following in zip(batches, (*batches[1:], None), strict=True):
+            batch = images[index], labels[index]
+            if following is not None and isinstance(images, MappedImages):
+                images.read_ahead(following)
+            yield batch

@@ -5,9 +5,11 @@ every name that it wants to import is refused. For the one with which Python 3 w
 protocols, a stand-in of our own is called. Arrays in the place of bytes are refused too.
 """
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from arcmargin.errors import UserError
 
@@ -39,23 +41,31 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused("it refers to objects outside itself")
 
 
-def _load(file: BinaryIO) -> Any:
+def _load(content: bytes) -> Any:
     """Python 2's byte strings are bytes."""
-    return _Unpickler(file, encoding="bytes").load()
+    _check_claims(content)
+    return _Unpickler(io.BytesIO(content), encoding="bytes").load()
+
+
+def _check_claims(content: bytes) -> None:
+    """A few bytes can claim to be followed by many, or to be object number four billion; the unpickler
+    would ask for that much memory. pickletools only reads, and raises ValueError where the file ends."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise ValueError("it numbers more objects than it can hold")
 
 
 def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
     """(images, same): images 2i and 2i+1 are pair i. Raises UserError for anything else."""
     try:
-        with path.open("rb") as file:
-            content = _load(file)
+        content = _load(path.read_bytes())
     except _Refused as error:
         raise UserError(
             f"'{path}' holds more than images and labels ({error}), so it was not loaded: a pickle "
             "can run anything; use a file from a source you trust, or a CSV list of pairs"
         ) from error
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise UserError(f"'{path}' does not fit into memory; {EXPECTED}") from error
     except Exception as error:  # a damaged pickle raises almost anything
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"'{path}' cannot be read ({reason}); {EXPECTED}") from error

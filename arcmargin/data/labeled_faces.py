@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from arcmargin.data.checks import check_whole_number
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.data.image_files import check_format, list_images, read_images
-from arcmargin.data.pair_lists import lfw_pairs
+from arcmargin.data.image_files import cache_folder, check_format, list_images, read_images
+from arcmargin.data.pair_lists import check_both_kinds, lfw_pairs
 from arcmargin.errors import UserError
 
 
@@ -22,14 +23,12 @@ def lfw(
     val_fraction: float,
     test_fraction: float,
     on_bad_image: str = "stop",
+    cache: str | bool | None = None,
 ) -> ImageData:
     """Verification on the pairs of a split, trained on the people who are in none of these pairs and
     have at least `min_images` images."""
     check_format(image_size, channels, on_bad_image)
-    if min_images < 3:
-        raise UserError(
-            f"dataset.min_images must be at least 3 (training, validation, test), got {min_images}"
-        )
+    check_whole_number("min_images", min_images, least=3)  # one each to train, validate and test
     listed = lfw_pairs(data_dir, split, image_set)
     files = [Path(str(file)) for file in listed.images]
     compared = {file.parent.name for file in files}
@@ -48,11 +47,13 @@ def lfw(
     shape = (channels, image_size, image_size)
     training = [file for images in people.values() for file in images]
     labels = np.repeat(np.arange(len(people)), [len(images) for images in people.values()])
-    read = read_images(training, shape, what="LFW people", on_bad_image=on_bad_image)
+    read = read_images(
+        training, shape, what="LFW people", on_bad_image=on_bad_image, cache=cache_folder(cache)
+    )
     data = build(
         "lfw",
         list(people),
-        RawImages(read.pixels, labels)[np.flatnonzero(read.readable)],
+        read.where_readable(labels),
         classes=None,
         split_seed=split_seed,
         val_fraction=val_fraction,
@@ -63,4 +64,5 @@ def lfw(
     persons = np.array([names.index(file.parent.name) for file in files])
     persons[~faces.readable] = -1
     pairs = listed.where_readable(faces.readable).labelled()
+    check_both_kinds(pairs, "LFW")
     return add_unseen(data, RawImages(faces.pixels, persons), names, pairs)

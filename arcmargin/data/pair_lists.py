@@ -45,11 +45,21 @@ def add_pairs(
 ) -> ImageData:
     """The data set with the pairs of a list to verify, prepared as its own images are."""
     listed = read_list(path, data_dir)
-    listed.labelled()  # before images are read
+    check_both_kinds(listed.labelled(), path)  # before images are read
     images = read_images(listed.images, data.image_shape, what=path, on_bad_image=on_bad_image)
     pairs = listed.where_readable(images.readable).labelled()
+    check_both_kinds(pairs, path)
     unknown = np.full(len(images.pixels), -1, dtype=np.int64)
     return add_unseen(data, RawImages(images.pixels, unknown), pairs=pairs)
+
+
+def check_both_kinds(pairs: Pairs, what: str) -> None:
+    if not pairs.same.any() or pairs.same.all():
+        kind = "genuine" if pairs.same.any() else "impostor"
+        raise UserError(
+            f"'{what}' has {kind} pairs only ({len(pairs.same):,}); verification compares them with "
+            f"{'impostor' if kind == 'genuine' else 'genuine'} pairs: add some"
+        )
 
 
 def read_list(path: str, data_dir: str = "data") -> PairList:
@@ -98,7 +108,7 @@ def _read_csv(path: Path) -> PairList:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, skipinitialspace=True)
             lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"'{path}' is not a CSV file ({error}); {expected}") from error
     width = len(lines[0][1]) if lines else 0
     if width not in (2, 3) or any(len(row) != width for _, row in lines):
@@ -129,6 +139,12 @@ def lfw_pairs(data_dir: str, split: str = "10fold", image_set: str = "deepfunnel
     """The pairs of LFW's protocol: 6,000 in ten folds, or those of its development sets."""
     from torchvision.datasets import LFWPairs
 
+    for key, value, known in (
+        ("split", split, ("10fold", "train", "test")),
+        ("image_set", image_set, ("original", "funneled", "deepfunneled")),
+    ):
+        if value not in known:
+            raise UserError(f"dataset.{key} must be one of {', '.join(known)}, got {value!r}")
     try:
         protocol = LFWPairs(data_dir, split=split, image_set=image_set)
     except (RuntimeError, OSError, ValueError) as error:

@@ -1,18 +1,19 @@
 """Data sets with a name: scikit-learn's digits and torchvision's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 
-from arcmargin.data.classes import Unseen
+from arcmargin.data.classes import Classes, Unseen
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
-from arcmargin.data.image_files import check_format, read_images
+from arcmargin.data.image_files import cache_folder, check_format, read_images
 from arcmargin.errors import UserError
 
-Classes = int | Sequence[int] | None
+# Of torchvision's, those with an official test split and the same way to be opened.
+TORCHVISION = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10", "CIFAR100")
 
 
 def digits(
@@ -27,7 +28,7 @@ def digits(
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # 17 grey levels
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # 17 grey levels
     return build(
         "digits",
         [str(label) for label in bunch.target_names],
@@ -52,11 +53,14 @@ def torchvision_images(
     """One of torchvision's data sets with an official test split; downloaded when it is missing."""
     import torchvision
 
+    if name not in TORCHVISION:
+        raise UserError(f"dataset.name must be one of {', '.join(TORCHVISION)}, got '{name}'")
+
     def official(train: bool) -> tuple[RawImages, list[str]]:
         make = getattr(torchvision.datasets, name)
         source = _found(name, data_dir, lambda: make(data_dir, train=train, download=True))
         pixels = np.asarray(source.data, dtype=np.uint8)
-        pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+        pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
         class_names = [name.split(" - ")[0] for name in source.classes]  # MNIST's are "0 - zero"
         return RawImages(pixels, np.asarray(source.targets, dtype=np.int64)), class_names
 
@@ -83,6 +87,7 @@ def omniglot(
     val_fraction: float,
     test_fraction: float,
     unseen: Unseen | str = "evaluation",
+    cache: str | bool | None = None,
 ) -> ImageData:
     """Omniglot: handwritten characters, 20 images each. Trained on those of the background alphabets;
     unless some of these are asked for, the unseen ones are all of the evaluation alphabets."""
@@ -104,8 +109,9 @@ def omniglot(
         files = sorted(root / found[label] / file for file, label in made._flat_character_images)
         labels = np.array([names.index(str(file.parent.relative_to(root))) for file in files])
         what = f"Omniglot {'background' if background else 'evaluation'}"
-        pixels = read_images(files, (1, image_size, image_size), what=what).pixels
-        return RawImages(255 - pixels, labels), names  # ink on black, as in MNIST
+        shape = (1, image_size, image_size)
+        read = read_images(files, shape, what=what, cache=cache_folder(cache))
+        return RawImages(255 - np.asarray(read.pixels), labels), names  # ink on black, as in MNIST
 
     images, names = read(background=True)
     data = build(
@@ -124,7 +130,7 @@ def omniglot(
 def _found(name: str, data_dir: str, make: Callable[[], Any]) -> Any:
     try:
         return make()
-    except (RuntimeError, URLError, OSError) as error:
+    except (RuntimeError, URLError, OSError, ValueError, AssertionError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"could not find {name} in '{data_dir}' nor download it there ({reason}); set data_dir "

@@ -48,7 +48,7 @@ def embed_folder(
     labels = [path.parts[0] if len(path.parts) > 1 else "" for path in below]
     if not paths:
         raise UserError(f"none of the {len(files):,} images of '{folder}' can be read")
-    embeddings = trained.embed(images.pixels[images.readable])
+    embeddings = trained.embed(np.asarray(images.pixels)[images.readable])
     if place.suffix == ".parquet":
         _write_parquet(place, embeddings, paths, labels)
     else:

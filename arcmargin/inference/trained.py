@@ -47,12 +47,12 @@ class Trained(NamedTuple):
     result: Result | None  # of the run, where it tells of this checkpoint
 
     @torch.no_grad()
-    def embed(self, pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n d"]:
+    def embed(self, pixels: UInt8[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n d"]:
         device = self.model.mean.device
         starts = range(0, len(pixels), BATCH)
         parts = []
         for start in with_progress(starts, len(starts), f"embedding batches of {BATCH}"):
-            part = torch.from_numpy(pixels[start : start + BATCH]).to(device).movedim(-1, 1)
+            part = torch.from_numpy(pixels[start : start + BATCH]).to(device)
             parts.append(self.model(part.float() / 255).float().cpu().numpy())
         return np.concatenate(parts)
 

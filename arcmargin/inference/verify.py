@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = load(args.run, trust=args.trust)
     for name, listed in lists:
         images = trained.read(listed.images, name, args.on_bad_image)
-        unit = unit_rows(trained.embed(images.pixels))
+        unit = unit_rows(trained.embed(np.asarray(images.pixels)))
         listed = listed.where_readable(images.readable)
         cosines = np.einsum("ij,ij->i", unit[listed.first], unit[listed.second])
         threshold = _threshold(args.threshold, args.far, trained.result, listed.same, cosines)

@@ -17,7 +17,7 @@ from torch import nn
 from arcmargin.backbones import Backbone
 from arcmargin.data import add_pairs
 from arcmargin.data.features import with_features
-from arcmargin.data.image_data import ImageData
+from arcmargin.data.image_data import ImageData, Normalise
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.job.identity import header_name, identity
@@ -77,6 +77,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
         instantiate(block, embedding_dim=size, num_classes=data.num_classes, _convert_="all"),
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
+        normalise=Normalise(data.mean, data.std),
         augment=instantiate(cfg.augment),
         header_lr=cfg.header_lr,
         description=_description(cfg, data),
@@ -84,6 +85,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     _check_optimizer(module, str(cfg.optimizer.get("_target_")))
     if cfg.backbone.get("frozen"):
         data = _features(data, backbone, module.augment)
+        module.normalise = nn.Identity()
     if cfg.compile:
         backbone.compile()  # in place: the names in a checkpoint stay the same
     settings = settings_of(cfg, choices, block, data)

@@ -40,7 +40,7 @@ def run(
     on_settings: OnSettings | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """One run: its result lands in `folder`, in which no other process works (`folder.alone`). A
+    """One run: its result lands in `folder`, in which no other process works (`files.alone`). A
     finished result of this very run is returned as it is.
 
     `group` is the folder of the runs that belong together, `output` the file that takes what is

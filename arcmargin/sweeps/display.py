@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from arcmargin.job.folder import alone
+from arcmargin.files import alone
 from arcmargin.sweeps import state
 from arcmargin.sweeps.state import Job
 

@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from arcmargin.errors import Interrupted
-from arcmargin.job.folder import alone, finished, remove_if_empty
+from arcmargin.files import alone
+from arcmargin.job.folder import finished, remove_if_empty
 from arcmargin.job.identity import identity
 from arcmargin.job.run import Curves, failed, pruned, run
 from arcmargin.record import Result, Settings, display_path

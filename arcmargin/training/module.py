@@ -7,14 +7,19 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from arcmargin.data.image_data import Images, evaluation_batch_size
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.metrics import geometry
+
+Batch = (
+    UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
+)  # pixels, or what is ready for the network
 
 
 class TrainingDiverged(UserError):
@@ -34,6 +39,7 @@ class Description(NamedTuple):
 class MarginModule(pl.LightningModule):
     """Trains backbone and header together on the header's own loss.
 
+    `normalise` makes of a batch what the backbone takes; by default it takes the batch as it is.
     `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
     each checkpoint.
     """
@@ -45,6 +51,7 @@ class MarginModule(pl.LightningModule):
         *,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
+        normalise: nn.Module | None = None,
         augment: nn.Module | None = None,
         header_lr: float = 1.0,
         description: Description | None = None,
@@ -54,6 +61,7 @@ class MarginModule(pl.LightningModule):
             raise UserError(f"header_lr must be 0 or more, got {header_lr}")
         self.backbone = backbone
         self.header = header
+        self.normalise = normalise or nn.Identity()
         self.augment = augment or nn.Identity()
         self.curves: dict[str, list[float | None]] = {"epoch": [], "train_loss": []}
         self.validated: dict[str, float | None] = {}  # what the last validation measured
@@ -67,26 +75,22 @@ class MarginModule(pl.LightningModule):
         self._batches = 0
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []  # embedding, label, whether right
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return self.backbone(images)
+    def forward(self, images: Batch) -> Float[Tensor, "n d"]:
+        return self.backbone(self.normalise(images))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.header.set_progress(self.global_step / self._total_steps)
 
-    def training_step(
-        self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
-    ) -> Tensor:
+    def training_step(self, batch: tuple[Batch, Int[Tensor, " n"]], batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = self.header.loss(self.backbone(self.augment(images)), labels)
+        loss = self.header.loss(self.backbone(self.augment(self.normalise(images))), labels)
         self._loss_sum = self._loss_sum + loss.detach()
         self._batches += 1
         return loss
 
-    def validation_step(
-        self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
-    ) -> None:
+    def validation_step(self, batch: tuple[Batch, Int[Tensor, " n"]], batch_idx: int) -> None:
         images, labels = batch
-        embeddings = self.backbone(images)
+        embeddings = self(images)
         right = self.header.logits(embeddings).argmax(dim=1) == labels
         self._validated.append((embeddings.float(), labels, right))
 
@@ -149,12 +153,11 @@ class MarginModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @torch.no_grad()
-    def embed(
-        self, images: Float[Tensor, "n c h w"], *, batch_size: int = 1000
-    ) -> Float[Tensor, "n d"]:
+    def embed(self, images: Images) -> Float[Tensor, "n d"]:
         """Embeddings in evaluation mode, a batch at a time, on the module's device."""
         was_training = self.training
         self.eval()
-        parts = [self.backbone(part.to(self.device)).float() for part in images.split(batch_size)]
+        size = evaluation_batch_size(images.shape[1:])
+        parts = [self(part.to(self.device)).float() for part in images.split(size)]
         self.train(was_training)
         return torch.cat(parts)

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from arcmargin.data.image_data import ImageData
+from arcmargin.data.image_data import ImageData, thumbnails
 from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Snapshots
 
@@ -102,5 +102,5 @@ class SnapshotTaker(Callback):
             rows=self.rows.numpy(),
             metric_names=np.array(list(self.metrics[0]), dtype=str),
             metrics=np.array([list(one.values()) for one in self.metrics], dtype=float),
-            thumbnails=self.data.thumbnails(images) if shown else None,
+            thumbnails=thumbnails(images) if shown else None,
         )

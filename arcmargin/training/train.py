@@ -12,7 +12,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from arcmargin.data.image_data import Batches, ImageData
+from arcmargin.data.image_data import Batches, ImageData, evaluation_batch_size
 from arcmargin.errors import Interrupted, UserError
 from arcmargin.metrics import geometry
 from arcmargin.metrics.open_set import Evaluation
@@ -84,7 +84,9 @@ def train(
     _check_every_epoch_validates(fitter, steps=len(batches))
     data = _on_device(data, fitter.strategy.root_device)
     batches.split, taker.data = data.train, data
-    _fit(fitter, module, batches, Batches(data.val, 1000), resume)
+    _fit(
+        fitter, module, batches, Batches(data.val, evaluation_batch_size(data.image_shape)), resume
+    )
     if progress.interrupted and fitter.current_epoch < epochs:
         raise Interrupted
     trained = time.perf_counter()

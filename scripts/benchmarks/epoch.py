@@ -27,7 +27,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from arcmargin.data.image_data import Batches, ImageData, Split
+from arcmargin.data.image_data import Batches, ImageData, Normalise, Split
 from arcmargin.job import schema
 from arcmargin.job.build import Choices, build_backbone, settings_of
 from arcmargin.record import Settings
@@ -173,6 +173,7 @@ def ours(
         header,
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
+        normalise=Normalise(data.mean, data.std),
         augment=augment,
         header_lr=cfg.header_lr,
     )
@@ -224,10 +225,13 @@ def loop(
     keep: list[Any] | None = None,
 ) -> float:
     """Seconds of a plain PyTorch training with the same mathematics; without `batches`, on the same
-    tensors in the same order. `shift=False`: the batches come augmented."""
+    images in the same order. `shift=False`: the batches come augmented."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone, header, augment = (part.to(device) for part in parts(cfg, data))
-    train_split, val_split = data.train.to(device), data.val.to(device)
+    normalise = Normalise(data.mean, data.std)  # once, as one would
+    train_split, val_split = (
+        Split(normalise(split.images), split.labels).to(device) for split in (data.train, data.val)
+    )
     optimizer = instantiate(cfg.optimizer)(
         [
             {"params": list(backbone.parameters())},

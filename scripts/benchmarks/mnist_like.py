@@ -17,7 +17,7 @@ def tensors(side: int, images: int, test: int) -> ImageData:
     rng = np.random.default_rng(0)
 
     def draw(count: int) -> RawImages:
-        pixels = rng.integers(0, 256, (count, side, side, 1), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (count, 1, side, side), dtype=np.uint8)
         return RawImages(pixels, rng.integers(0, 10, count))
 
     return build(

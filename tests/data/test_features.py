@@ -8,8 +8,9 @@ from torch import nn
 from torch.optim import SGD
 
 from arcmargin import backbones
-from arcmargin import data as sources
+from arcmargin.data import digits
 from arcmargin.data.features import with_features
+from arcmargin.data.image_data import Normalise
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.record import Settings
@@ -21,7 +22,7 @@ from arcmargin.training.train import train
 @pytest.fixture(scope="module")
 def data():
     splits = {"split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
-    return sources.digits(classes=6, unseen=2, **splits)
+    return digits(classes=6, unseen=2, **splits)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def weights(tmp_path, data):
     torch.manual_seed(1)
     body = backbones.convnet(image_shape=data.image_shape, embedding_dim=4, width=4).body.train()
     for _ in range(20):
-        body(data.train.images[:100])
+        body(Normalise(data.mean, data.std)(data.train.images[:100]))
     torch.save(body.state_dict(), tmp_path / "body.pth")
     return str(tmp_path / "body.pth")
 
@@ -50,6 +51,7 @@ def fit(data, weights, folder, cache=None):
         MarginHeader(4, data.num_classes, m2=0.3),
         optimizer=lambda groups: SGD(groups, lr=0.1, momentum=0.9, weight_decay=1e-3),
         schedule=schedules.one_cycle,
+        normalise=None if cache else Normalise(data.mean, data.std),
     )
     if cache:
         data = with_features(data, backbone.body, cache)
@@ -109,13 +111,14 @@ def test_features_are_computed_once_for_the_same_weights_and_images(
     def seen(data, weights):
         body = Counting(net(data, weights).body)
         found = with_features(data, body, tmp_path / "cache")
-        expected = net(data, weights).eval().body(data.test.images).flatten(1)
+        images = Normalise(data.mean, data.std)(data.test.images)
+        expected = net(data, weights).eval().body(images).flatten(1)
         assert torch.allclose(found.test.images.flatten(1), expected, atol=1e-5)
         return body.seen
 
     assert seen(data, weights) == images
     assert seen(data, weights) == 0
-    other = sources.digits(classes=6, split_seed=1, val_fraction=0.1, test_fraction=0.2)
+    other = digits(classes=6, split_seed=1, val_fraction=0.1, test_fraction=0.2)
     assert seen(other, weights) > 0
     state = torch.load(weights, weights_only=True)
     state["0.weight"][0, 0, 0, 0] += 1e-3

@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 from arcmargin import backbones
 from arcmargin.data import digits, torchvision_images
-from arcmargin.data.image_data import RawImages, build
+from arcmargin.data.image_data import Normalise, RawImages, build, thumbnails
 from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics.open_set import evaluate
@@ -35,7 +35,7 @@ def images(counts, first=0):
     """Images of 2×2 pixels whose pixels number them, and their labels."""
     labels = np.repeat(np.arange(len(counts)), counts)
     numbers = first + np.arange(len(labels), dtype=np.uint8)
-    return RawImages(numbers[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8), labels)
+    return RawImages(numbers[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8), labels)
 
 
 def built(counts=(6, 6, 6, 6), test=None, classes=None, **more):
@@ -45,7 +45,7 @@ def built(counts=(6, 6, 6, 6), test=None, classes=None, **more):
 
 
 def numbers(data, split):
-    return set(np.unique(data.thumbnails(getattr(data, split).images)).tolist())
+    return set(np.unique(thumbnails(getattr(data, split).images)).tolist())
 
 
 # --- which classes, which images ------------------------------------------------------------------
@@ -68,7 +68,7 @@ def test_a_number_a_fraction_and_a_list_name_the_unseen(unseen, classes, names):
     assert not set(names) & set(data.class_names)
     for label, name in enumerate(names):
         row = int(np.flatnonzero(data.unseen.labels == label)[0])
-        number = data.thumbnails(data.unseen.images[row : row + 1]).flat[0]
+        number = thumbnails(data.unseen.images[row : row + 1]).flat[0]
         assert number // 6 == int(name[1])
 
 
@@ -245,6 +245,7 @@ def fit(data, folder, **more):
         MarginHeader(8, data.num_classes, m2=0.3),
         optimizer=lambda groups: SGD(groups, lr=0.1),
         schedule=schedules.one_cycle,
+        normalise=Normalise(data.mean, data.std),
     )
 
     def trainer(**given):

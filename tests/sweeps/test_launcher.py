@@ -11,7 +11,7 @@ import sweep_tasks
 from command_line import in_process
 from sweep_tasks import is_alive, wait_until
 
-from arcmargin.job.folder import alone
+from arcmargin.files import alone
 from arcmargin.sweeps import state
 
 HERE = ("--multirun", "hydra.sweep.dir=.", "logger=none")

@@ -11,7 +11,7 @@ from torch.optim import SGD
 
 from arcmargin import backbones
 from arcmargin import data as sources
-from arcmargin.data.image_data import Batches
+from arcmargin.data.image_data import Batches, Normalise
 from arcmargin.errors import Interrupted, UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics import geometry
@@ -49,6 +49,7 @@ def module(data, seed=0, lr=0.1, optimizer=None, how=None, **header):
         MarginHeader(2, data.num_classes, **{"m2": 0.3, "ramp": 0.5, "init": "even", **header}),
         optimizer=optimizer or (lambda groups: SGD(groups, lr=lr, momentum=0.9)),
         schedule=schedules.one_cycle,
+        normalise=Normalise(data.mean, data.std),
         header_lr=0.1,
         description=how or description(data),
     )

@@ -1,0 +1,99 @@
+"""Data sets with a name."""
+
+import numpy as np
+import pytest
+import torch
+from image_folders import SPLITS, picture
+from PIL import Image
+
+from arcmargin.data import digits, omniglot, torchvision_images
+from arcmargin.errors import UserError
+
+
+def test_digits_are_all_there_once_and_every_split_has_every_class():
+    data = digits(classes=None, **SPLITS)
+    splits = (data.train, data.val, data.test)
+    assert sum(map(len, splits)) == 1797
+    assert data.image_shape == (1, 8, 8)
+    for split in splits:
+        assert set(split.labels.tolist()) == set(range(10))
+    assert abs(len(data.test) / 1797 - 0.2) < 0.01
+
+
+def test_a_number_keeps_the_first_classes_and_a_list_keeps_its_order():
+    assert digits(classes=3, **SPLITS).class_names == ("0", "1", "2")
+    some = digits(classes=[7, 1], **SPLITS)
+    assert some.class_names == ("7", "1")
+    ones = digits(classes=[1, 7], **SPLITS)
+    assert torch.equal((some.test.labels == 0).sum(), (ones.test.labels == 1).sum())
+
+
+@pytest.mark.parametrize("classes", [1, 11, [3], [3, 3], [0, 10], [-1, 2]])
+def test_classes_that_make_no_sense_are_refused(classes):
+    with pytest.raises(UserError, match=r"dataset\.classes"):
+        digits(classes=classes, **SPLITS)
+
+
+def test_mnist_as_torchvision_stores_it(mnist_dir):
+    data = torchvision_images(
+        name="MNIST", data_dir=mnist_dir, classes=None, split_seed=0, val_fraction=0.05
+    )
+    assert len(data.train) + len(data.val) == 60_000
+    assert len(data.test) == 10_000
+    assert abs(float(data.mean[0]) - 0.1307) < 2e-3  # the constant everyone uses, of all 60,000
+    assert abs(float(data.std[0]) - 0.3081) < 2e-3
+    assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_a_missing_download_names_the_embedded_alternative(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    with pytest.raises(UserError, match="dataset=digits"):
+        torchvision_images(
+            name="KMNIST", data_dir=str(tmp_path), classes=None, split_seed=0, val_fraction=0.05
+        )
+
+
+@pytest.fixture
+def omniglot_dir(tmp_path, monkeypatch):
+    """Torchvision's layout; only the archives' checksums are not asked for."""
+    monkeypatch.setattr("torchvision.datasets.omniglot.check_integrity", lambda *_: True)
+    rng = np.random.default_rng(0)
+    for part, alphabets in (("background", ("Greek", "Latin")), ("evaluation", ("Manipuri",))):
+        for alphabet in alphabets:
+            for number in (1, 2):
+                folder = tmp_path / "omniglot-py" / f"images_{part}" / alphabet
+                folder = folder / f"character{number:02}"
+                folder.mkdir(parents=True)
+                for i in range(5):
+                    picture(rng, (105, 105), "1").save(folder / f"{number:04}_{i:02}.png")
+    return str(tmp_path)
+
+
+OMNIGLOT = {"image_size": 28, "classes": None, **SPLITS}
+
+
+def test_omniglots_unseen_characters_are_those_of_the_evaluation_alphabets(omniglot_dir):
+    data = omniglot(data_dir=omniglot_dir, **OMNIGLOT)
+    assert data.class_names[0] == "Greek/character01" and data.num_classes == 4
+    assert data.unseen_names == ("Manipuri/character01", "Manipuri/character02")
+    assert data.unseen.labels.tolist() == [0] * 5 + [1] * 5
+    assert sum(map(len, (data.train, data.val, data.test))) == 20
+    file = f"{omniglot_dir}/omniglot-py/images_evaluation/Manipuri/character01/0001_00.png"
+    small = Image.open(file).convert("L").resize((28, 28), Image.Resampling.BILINEAR)
+    assert np.array_equal(255 - np.asarray(small), data.unseen.images[0, 0].numpy())
+    some = omniglot(data_dir=omniglot_dir, unseen=2, **OMNIGLOT)
+    assert some.class_names == data.class_names[:2] and some.unseen_names == data.class_names[2:]
+
+
+def test_omniglot_that_is_not_there_is_explained(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    with pytest.raises(UserError, match="could not find Omniglot"):
+        omniglot(data_dir=str(tmp_path), **OMNIGLOT)
+    with pytest.raises(UserError, match="must be 'evaluation'"):
+        omniglot(data_dir=str(tmp_path), unseen="background", **OMNIGLOT)
