@@ -106,6 +106,14 @@ def _curves(module: Any) -> Curves:
     return {name: [*before.get(name, ()), now] for name, now in module.validated.items()}
 
 
+class StopTogether(Callback):
+    """What ends training in one process ends it in all; comes after who may end it."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
+        trainer.should_stop = stop
+
+
 class Monitor(Callback):
     """Learning rate, gradient norm (before clipping) and throughput go to the logger, every
     trainer.log_every_n_steps steps and at the end of an epoch that has fewer.

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.metrics import geometry
+from arcmargin.training.processes import gathered, own_randomness
 
 
 class TrainingDiverged(UserError):
@@ -35,7 +37,7 @@ class MarginModule(pl.LightningModule):
     """Trains backbone and header together on the header's own loss.
 
     `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
-    each checkpoint.
+    each checkpoint. In a batch are the labels of all images; of the images, this process's share.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class MarginModule(pl.LightningModule):
         self._header_lr = header_lr
         self.description = description
         self._total_steps = 1
+        self._rank, self._processes = 0, 1
         # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
         self._loss_sum: Tensor | float = 0.0
         self._batches = 0
@@ -70,25 +73,38 @@ class MarginModule(pl.LightningModule):
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         return self.backbone(images)
 
+    def setup(self, stage: str) -> None:
+        self._rank, self._processes = self.trainer.global_rank, self.trainer.world_size
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.header.set_progress(self.global_step / self._total_steps)
 
     def training_step(
-        self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
+        self, batch: tuple[Float[Tensor, "own c h w"], Int[Tensor, " n"]], batch_idx: int
     ) -> Tensor:
         images, labels = batch
-        loss = self.header.loss(self.backbone(self.augment(images)), labels)
+        with self._randomness(batch_idx):
+            embeddings = self.backbone(self.augment(images))
+        loss = self.header.loss(self._of_all(embeddings, labels), labels)
         self._loss_sum = self._loss_sum + loss.detach()
         self._batches += 1
         return loss
 
     def validation_step(
-        self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]], batch_idx: int
+        self, batch: tuple[Float[Tensor, "own c h w"], Int[Tensor, " n"]], batch_idx: int
     ) -> None:
         images, labels = batch
-        embeddings = self.backbone(images)
+        embeddings = self._of_all(self.backbone(images), labels)
         right = self.header.logits(embeddings).argmax(dim=1) == labels
         self._validated.append((embeddings.float(), labels, right))
+
+    def _of_all(self, own: Float[Tensor, "own d"], labels: Tensor) -> Float[Tensor, "n d"]:
+        return gathered(own, len(labels), self._rank, self._processes)
+
+    def _randomness(self, batch_idx: int) -> AbstractContextManager[None]:
+        if self._processes == 1:
+            return nullcontext()
+        return own_randomness(self.device, self.current_epoch, batch_idx, self._rank)
 
     def on_validation_epoch_end(self) -> None:
         parts = zip(*self._validated, strict=True)
