@@ -40,7 +40,7 @@ class Place:
     """Of a process among those that belong together."""
 
     rank: int
-    count: int
+    size: int  # how many they are
     started_by: str | None = None  # torchrun or srun; None: by us
 
 
@@ -80,7 +80,7 @@ def started_together() -> Place | None:
     else:  # SLURM_NTASKS stands in a batch script too, which is one process
         tasks = int(env.get("SLURM_STEP_NUM_TASKS", 1))
         place = Place(int(env.get("SLURM_PROCID", 0)), tasks, "srun")
-    return place if place.count > 1 else None
+    return place if place.size > 1 else None
 
 
 @contextmanager
@@ -104,7 +104,12 @@ def together() -> Iterator[None]:
     finally:
         _tell(store, code if isinstance(code, int) else 1)
         deadline = time.monotonic() + SECONDS_TO_HEAR
-        while store.add("heard", 0) < place.count - 1 and time.monotonic() < deadline:
+        # The store goes with this process, unless it is torchrun's.
+        while (
+            place.started_by == "srun"
+            and store.add("heard", 0) < place.size - 1
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
 
 
@@ -125,9 +130,9 @@ def place_of(cfg: DictConfig) -> Place | None:
     count = 1
     if (cfg.trainer.get("devices"), nodes) != (1, 1):
         count = number_of_processes(instantiate(cfg.trainer))
-    if started is not None and started.count != count:
+    if started is not None and started.size != count:
         raise UserError(
-            f"{started.started_by} started {started.count} processes, but trainer.devices and "
+            f"{started.started_by} started {started.size} processes, but trainer.devices and "
             f"trainer.num_nodes ask for {count}; let them be the same"
         )
     if started is None and nodes > 1:
@@ -162,8 +167,8 @@ def gathered(place: Place | None) -> Iterator[Processes | None]:
     processes = Processes(place, store)
     context = multiprocessing.get_context("spawn")
     ours = [
-        context.Process(target=_start, args=(store.port, Place(rank, place.count)), daemon=True)
-        for rank in range(1, place.count if place.started_by is None else 1)
+        context.Process(target=_start, args=(store.port, Place(rank, place.size)), daemon=True)
+        for rank in range(1, place.size if place.started_by is None else 1)
     ]
     try:
         for process in ours:
@@ -219,7 +224,7 @@ def _join(store: Any, place: Place, number: int) -> None:
     import torch.distributed as dist
 
     group = dist.PrefixStore(f"group {number}", store)
-    dist.init_process_group(store=group, rank=place.rank, world_size=place.count)
+    dist.init_process_group(store=group, rank=place.rank, world_size=place.size)
 
 
 def _leave() -> None:
@@ -254,7 +259,7 @@ def _follow(store: Any, place: Place) -> int:
                 _take_part(what, place)
             except Exception as error:
                 kind = "failed" if users_mistake(error) is None else "mistake"
-                store.set(kind, f"process {place.rank} of {place.count}: {sentence(error)}")
+                store.set(kind, f"process {place.rank} of {place.size}: {sentence(error)}")
             finally:
                 _leave()
     return 1

@@ -21,11 +21,12 @@ OnEpoch = Callable[[int, int, Curves], None]  # epochs done, of how many
 
 class ResumableRandomness(Callback):
     """A resumed run draws what an undisturbed one would have: the batches are told which pass this is,
-    and the random state is in the checkpoint."""
+    and the random state is in the checkpoint. One that begins has the state of now: Lightning's
+    strategies of several processes seed anew on their way."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
-        self.random: dict[str, Tensor] = {}
+        self.random = self.state_dict()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batches.set_epoch(trainer.current_epoch)

@@ -70,7 +70,7 @@ def data(case):
 def module(case):
     pl.seed_everything(0, verbose=False)
     backbone, header, _ = CASES[case]
-    return MarginModule(
+    model = MarginModule(
         backbone(),
         header(2, CLASSES),
         optimizer=lambda groups: SGD(groups, lr=0.1, momentum=0.9),
@@ -78,6 +78,7 @@ def module(case):
         header_lr=0.1,
         description=Description({"_target_": "x"}, 2, (1, 8, 8), [0.0], [1.0]),
     )
+    return model if case == "float32" else model.double()
 
 
 def trained(case, folder, environment=None, resume=None, on_epoch=None):
@@ -108,7 +109,7 @@ def in_a_process(rank, count, folder, cases):
     )
     together = JoinedProcesses()
     found = {case: trained(case, folder / case, together) for case in cases}
-    if "resumed" not in cases and count == 2:
+    if count == 2:
         last = folder / "stopped_alone" / "checkpoints" / "last.ckpt"
         found["resumed"] = trained("batch_norm", folder / "resumed", together, resume=last)
         try:
