@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from arcmargin.job import processes
 from arcmargin.job.schema import CONF
 from arcmargin.sweeps import command_line, display, resolvers, signals, summary
 
@@ -20,7 +21,7 @@ resolvers.register()
 
 def main() -> None:
     """The command line: a user's mistake ends in one sentence and exit code 2."""
-    with signals.stopping(display.last_words):
+    with processes.together(), signals.stopping(display.last_words):
         try:
             sys.argv[1:] = command_line.prepare(sys.argv[1:], CONF)
             _task()

@@ -275,6 +275,8 @@ class Batches:
 
     The order of pass k depends on (seed, k) alone, so that a resumed run sees what an undisturbed
     one would have seen: training sets `epoch` before each pass.
+
+    Of several processes each has its share of a batch's images, and the labels of them all.
     """
 
     def __init__(self, split: Split, batch_size: int, *, seed: int | None = None) -> None:
@@ -284,6 +286,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
+        self.rank, self.processes = 0, 1
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -300,15 +303,25 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.split.images, self.split.labels
         if self.seed is None:
-            yield from zip(
-                images.split(self.batch_size), labels.split(self.batch_size), strict=True
-            )
+            whole = zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
+            yield from ((part[self._own(len(part))], of_all) for part, of_all in whole)
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.split), generator=generator).to(labels.device)
         batches = order.split(self.batch_size)[: len(self)]
-        for index, following in zip(batches, (*batches[1:], None), strict=True):
-            batch = images[index], labels[index]
+        own = [index[self._own(len(index))] for index in batches]
+        for index, mine, following in zip(batches, own, (*own[1:], None), strict=True):
+            batch = images[mine], labels[index]
             if following is not None and isinstance(images, MappedImages):
                 images.read_ahead(following)
             yield batch
+
+    def _own(self, count: int) -> slice:
+        return share_of(count, self.rank, self.processes)
+
+
+def share_of(count: int, rank: int, processes: int) -> slice:
+    """Which of `count` images in a row are a process's; the shares differ by one at most."""
+    least, more = divmod(count, processes)
+    start = rank * least + min(rank, more)
+    return slice(start, start + least + (rank < more))

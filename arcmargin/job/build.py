@@ -58,7 +58,7 @@ class Built(NamedTuple):
 
 def build(cfg: DictConfig, choices: Choices) -> Built:
     """What the user got wrong comes out here, before anything is trained."""
-    _quieten_lightning()
+    quieten_lightning()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     block = header_block(cfg)
@@ -276,11 +276,12 @@ def _description(cfg: DictConfig, data: ImageData) -> Description:
     )
 
 
-def _quieten_lightning() -> None:
+def quieten_lightning() -> None:
     """What Lightning says about itself is not what the run says."""
     for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # torch's, of a 3×3×1 layer
     warnings.filterwarnings("ignore", module="lightning_fabric")  # such as that there is a srun
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import Interrupted, UserError
 from arcmargin.job import folder as run_folder
-from arcmargin.job import schema
+from arcmargin.job import processes, schema
 from arcmargin.job.identity import identity
 from arcmargin.job.provenance import git_commit, versions
 from arcmargin.job.terminal import result_table
@@ -89,9 +89,9 @@ def _run(
     started = time.perf_counter()
     from arcmargin.job.build import build
     from arcmargin.training import checkpoints
-    from arcmargin.training.train import train
 
     try:
+        place = processes.place_of(cfg)
         data, module, settings = build(cfg, _choices())
     except Exception as error:
         _log_failure(cfg, error, folder, group, printed)
@@ -100,25 +100,13 @@ def _run(
         on_settings(settings)
     tracker = _tracker(cfg, settings, folder, group, printed)
     try:
-        result = train(
-            module,
-            data,
-            instantiate(cfg.trainer),
-            settings,
-            epochs=cfg.epochs,
-            batch_size=cfg.batch_size,
-            seed=cfg.seed,
-            folder=folder,
-            evaluate=cfg.evaluate,
-            # A list of pairs has become part of the data.
-            verification_pairs=None
-            if isinstance(cfg.verification_pairs, str)
-            else cfg.verification_pairs,
-            logger=tracker,
-            on_moment=tracker.show_moment if tracker else None,
-            on_epoch=on_epoch,
-            resume=checkpoints.find(cfg.resume, folder),
-        )
+        resume = checkpoints.find(cfg.resume, folder)
+        with processes.gathered(place) as others:
+            if others is not None:
+                others.begin(processes.task_of(cfg, _choices(), folder, resume))
+            result = _trained(
+                cfg, data, module, settings, folder, tracker, on_epoch, resume, others
+            )
         result.metrics["gap_predicted_deg"] = predicted_gap(settings)
         result.versions, result.git_commit = versions(), git_commit()
         result.wandb = tracker.where if tracker else None
@@ -137,6 +125,41 @@ def _run(
     if tracker:  # last: the result is on disk whatever W&B does
         tracker.finish(result)
     return result
+
+
+def _trained(
+    cfg: DictConfig,
+    data: Any,
+    module: Any,
+    settings: Settings,
+    folder: Path,
+    tracker: Any,
+    on_epoch: OnEpoch | None,
+    resume: Path | None,
+    others: processes.Processes | None,
+) -> Result:
+    from arcmargin.training.train import train
+
+    return train(
+        module,
+        data,
+        processes.trainer_of(cfg, several=others is not None),
+        settings,
+        epochs=cfg.epochs,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        folder=folder,
+        evaluate=cfg.evaluate,
+        # A list of pairs has become part of the data.
+        verification_pairs=None
+        if isinstance(cfg.verification_pairs, str)
+        else cfg.verification_pairs,
+        logger=tracker,
+        on_moment=tracker.show_moment if tracker else None,
+        on_epoch=on_epoch,
+        environment=others.environment if others else None,
+        resume=resume,
+    )
 
 
 def predicted_gap(settings: Settings) -> float | None:

@@ -65,7 +65,8 @@ class Schema:
     )
     schedule: Group = group()
     trainer: Group = group(
-        *("accelerator", "devices"),
+        *("accelerator", "devices", "num_nodes", "strategy"),
+        strategy={"choices": ("auto", "ddp", "ddp_find_unused_parameters_true")},
         gradient_clip_val={"least": 0},
         accumulate_grad_batches={"least": 1},
         limit_train_batches={"above": 0},

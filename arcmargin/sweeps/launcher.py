@@ -23,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from arcmargin.errors import UserError
+from arcmargin.job import processes
 from arcmargin.job.folder import finished
 from arcmargin.job.identity import identity
 from arcmargin.job.user_errors import sentence
@@ -70,6 +71,11 @@ class SweepLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.first: dict[Path, Job] = {}  # of all asked for; a search may ask again later
         try:
+            if (place := processes.started_together()) is not None:
+                raise UserError(
+                    f"a multirun starts its jobs itself, and {place.started_by} has started "
+                    f"{place.size} processes of it; start it once, without {place.started_by}"
+                )
             self.check()
         except UserError as error:
             refuse(error)
@@ -144,7 +150,8 @@ class ProcessLauncher(SweepLauncher):
     """Jobs in processes of this machine; each loads torch once and then takes job after job, those of a
     search's next batch too.
 
-    One process a GPU, or a core where there is none, unless `n_jobs` says otherwise.
+    One process a GPU, or a core where there is none, unless `n_jobs` says otherwise. A job that trains
+    on several devices has as many.
     """
 
     def __init__(self, n_jobs: int = -1) -> None:
@@ -204,7 +211,11 @@ class ProcessLauncher(SweepLauncher):
         gpus: list[str] = []
         if self.config.trainer.get("accelerator") in ("auto", "gpu", "cuda"):
             gpus = visible_gpus()
-        most = self.n_jobs if self.n_jobs > 0 else len(gpus) or joblib.cpu_count()
+        each = self.config.trainer.get("devices")
+        each = each if isinstance(each, int) and each > 0 else 1
+        gpus = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
+        cores = max(1, joblib.cpu_count() // each)
+        most = self.n_jobs if self.n_jobs > 0 else len(gpus) or cores
         return [gpus[i % len(gpus)] if gpus else None for i in range(min(most, jobs))]
 
 

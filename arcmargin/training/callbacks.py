@@ -21,11 +21,12 @@ OnEpoch = Callable[[int, int, Curves], None]  # epochs done, of how many
 
 class ResumableRandomness(Callback):
     """A resumed run draws what an undisturbed one would have: the batches are told which pass this is,
-    and the random state is in the checkpoint."""
+    and the random state is in the checkpoint. One that begins has the state of now: Lightning's
+    strategies of several processes seed anew on their way."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
-        self.random: dict[str, Tensor] = {}
+        self.random = self.state_dict()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batches.set_epoch(trainer.current_epoch)
@@ -104,6 +105,14 @@ def _curves(module: Any) -> Curves:
     """Of the validation; the module adds the epoch that ends to its own after this."""
     before = module.curves
     return {name: [*before.get(name, ()), now] for name, now in module.validated.items()}
+
+
+class StopTogether(Callback):
+    """What ends training in one process ends it in all; comes after who may end it."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
+        trainer.should_stop = stop
 
 
 class Monitor(Callback):

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -16,9 +17,10 @@ from arcmargin.data.image_data import Images, evaluation_batch_size
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.metrics import geometry
+from arcmargin.training.processes import gathered, own_randomness
 
 Batch = (
-    UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
+    UInt8[Tensor, "own c h w"] | Float[Tensor, "own c h w"]
 )  # pixels, or what is ready for the network
 
 
@@ -41,7 +43,7 @@ class MarginModule(pl.LightningModule):
 
     `normalise` makes of a batch what the backbone takes; by default it takes the batch as it is.
     `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
-    each checkpoint.
+    each checkpoint. In a batch are the labels of all images; of the images, this process's share.
     """
 
     def __init__(
@@ -70,29 +72,43 @@ class MarginModule(pl.LightningModule):
         self._header_lr = header_lr
         self.description = description
         self._total_steps = 1
+        self._rank, self._processes = 0, 1
         # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
         self._loss_sum: Tensor | float = 0.0
         self._batches = 0
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []  # embedding, label, whether right
 
-    def forward(self, images: Batch) -> Float[Tensor, "n d"]:
+    def forward(self, images: Batch) -> Float[Tensor, "own d"]:
         return self.backbone(self.normalise(images))
+
+    def setup(self, stage: str) -> None:
+        self._rank, self._processes = self.trainer.global_rank, self.trainer.world_size
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.header.set_progress(self.global_step / self._total_steps)
 
     def training_step(self, batch: tuple[Batch, Int[Tensor, " n"]], batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = self.header.loss(self.backbone(self.augment(self.normalise(images))), labels)
+        with self._randomness(batch_idx):
+            embeddings = self.backbone(self.augment(self.normalise(images)))
+        loss = self.header.loss(self._of_all(embeddings, labels), labels)
         self._loss_sum = self._loss_sum + loss.detach()
         self._batches += 1
         return loss
 
     def validation_step(self, batch: tuple[Batch, Int[Tensor, " n"]], batch_idx: int) -> None:
         images, labels = batch
-        embeddings = self(images)
+        embeddings = self._of_all(self(images), labels)
         right = self.header.logits(embeddings).argmax(dim=1) == labels
         self._validated.append((embeddings.float(), labels, right))
+
+    def _of_all(self, own: Float[Tensor, "own d"], labels: Tensor) -> Float[Tensor, "n d"]:
+        return gathered(own, len(labels), self._rank, self._processes)
+
+    def _randomness(self, batch_idx: int) -> AbstractContextManager[None]:
+        if self._processes == 1:
+            return nullcontext()
+        return own_randomness(self.device, self.current_epoch, batch_idx, self._rank)
 
     def on_validation_epoch_end(self) -> None:
         parts = zip(*self._validated, strict=True)

@@ -1,14 +1,15 @@
 """One training run on plain objects: fit, embed the test split, measure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -19,8 +20,15 @@ from arcmargin.metrics.open_set import Evaluation
 from arcmargin.metrics.open_set import evaluate as evaluate_unseen
 from arcmargin.record import Arrays, Embeddings, OpenSet, Result, Settings, Unseen
 from arcmargin.training import checkpoints
-from arcmargin.training.callbacks import Monitor, OnEpoch, Progress, ResumableRandomness
+from arcmargin.training.callbacks import (
+    Monitor,
+    OnEpoch,
+    Progress,
+    ResumableRandomness,
+    StopTogether,
+)
 from arcmargin.training.module import MarginModule
+from arcmargin.training.processes import SharedStatistics
 from arcmargin.training.snapshots import Moment, SnapshotTaker
 
 
@@ -39,6 +47,7 @@ def train(
     logger: Logger | None = None,
     on_moment: Callable[[Moment], None] | None = None,
     on_epoch: OnEpoch | None = None,
+    environment: ClusterEnvironment | None = None,
     resume: Path | None = None,
 ) -> Result:
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
@@ -49,6 +58,9 @@ def train(
     Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
     `on_moment` sees a sample of the test embeddings at some of the epochs, `on_epoch` each epoch that
     ended: it may raise Interrupted, which comes out here once that epoch's checkpoint is written.
+
+    `environment`: the processes that train together, this one being of rank 0; the others call
+    `fit`. `batch_size` is that of all together.
     """
     if epochs < 1:
         raise UserError(f"epochs must be at least 1, got {epochs}")
@@ -59,39 +71,23 @@ def train(
         checkpoints.check_resumable(resume, module, epochs)
     start = time.perf_counter()
     taker = SnapshotTaker(data, on_moment=on_moment)
-    batches = Batches(data.train, batch_size, seed=seed)
     progress = Progress(on_epoch)
-    last, best = checkpoints.callbacks(folder)
-    fitter = _trainer(
-        trainer,
-        max_epochs=epochs,
-        callbacks=[
-            ResumableRandomness(batches),
-            taker,
-            progress,
-            *([Monitor()] if logger else []),
-            last,
-            best,
-        ],
-        # One process: a cluster's variables around it, or a srun on the machine, mean nothing to it.
-        plugins=[LightningEnvironment(), checkpoints.AtomicCheckpointIO()],
-        logger=logger or False,
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    _check_every_epoch_validates(fitter, steps=len(batches))
-    data = _on_device(data, fitter.strategy.root_device)
-    batches.split, taker.data = data.train, data
-    _fit(
-        fitter, module, batches, Batches(data.val, evaluation_batch_size(data.image_shape)), resume
+    fitter, data, best = fit(
+        *(module, data, trainer),
+        watching=[taker, progress, *([Monitor()] if logger else [])],
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        folder=folder,
+        logger=logger,
+        environment=environment,
+        resume=resume,
     )
     if progress.interrupted and fitter.current_epoch < epochs:
         raise Interrupted
     trained = time.perf_counter()
     if evaluate == "best":
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        state = torch.load(best, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
     module.to(fitter.strategy.root_device).eval()
     embeddings, predicted, metrics = _evaluate(module, data)
@@ -134,6 +130,12 @@ def _trainer(make: Callable[..., pl.Trainer], **arguments: Any) -> pl.Trainer:
         raise UserError(f"Lightning cannot train with these trainer settings: {error}") from error
 
 
+def number_of_processes(trainer: Callable[..., pl.Trainer]) -> int:
+    """How many processes a trainer wants: one for each device."""
+    made = _trainer(trainer, plugins=[LightningEnvironment()], logger=False)
+    return int(made.num_devices * made.num_nodes)
+
+
 def _check_every_epoch_validates(trainer: pl.Trainer, *, steps: int) -> None:
     """Its accuracy chooses best.ckpt and is the score. An epoch has `steps` steps."""
     left_out = {
@@ -149,13 +151,53 @@ def _check_every_epoch_validates(trainer: pl.Trainer, *, steps: int) -> None:
             )
 
 
-def _fit(
-    trainer: pl.Trainer, module: MarginModule, train: Batches, val: Batches, resume: Path | None
-) -> None:
+def fit(
+    module: MarginModule,
+    data: ImageData,
+    trainer: Callable[..., pl.Trainer],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    folder: Path,
+    environment: ClusterEnvironment | None = None,
+    resume: Path | None = None,
+    logger: Logger | None = None,
+    watching: Sequence[Callback] = (),
+) -> tuple[pl.Trainer, ImageData, str]:
+    """The trainer that has trained, the data where it trained, and where the best checkpoint is.
+
+    All that a process of rank 1 or above has to do while that of rank 0 is in `train`.
+    """
+    batches = Batches(data.train, batch_size, seed=seed)
+    val = Batches(data.val, evaluation_batch_size(data.image_shape))
+    last, best = checkpoints.callbacks(folder)
+    fitter = _trainer(
+        trainer,
+        max_epochs=epochs,
+        callbacks=[ResumableRandomness(batches), *watching, StopTogether(), last, best],
+        plugins=[
+            # One process: a cluster's variables around it, or a srun on the machine, mean nothing to it.
+            environment or LightningEnvironment(),
+            checkpoints.AtomicCheckpointIO(),
+            *([SharedStatistics()] if environment else []),
+        ],
+        logger=logger or False,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    _check_every_epoch_validates(fitter, steps=len(batches))
+    data = _on_device(data, fitter.strategy.root_device)
+    batches.split, val.split = data.train, data.val
+    for part in (batches, val):
+        part.rank, part.processes = fitter.global_rank, fitter.world_size
     try:
-        trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
+        fitter.fit(module, batches, val, ckpt_path=resume, weights_only=True)
     except SystemExit as error:  # Lightning turns Ctrl-C into one
         raise KeyboardInterrupt from error
+    return fitter, data, best.best_model_path
 
 
 def _on_device(data: ImageData, device: torch.device) -> ImageData:
