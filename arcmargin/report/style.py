@@ -48,6 +48,11 @@ HEADER_COLOURS = {
     "sphereface2": "#9600fa",
     "uniface": "#fa0032",
     "per_class": "#fa00fa",
+    "sface": "#00a88f",
+    "inter_topk": "#5b8c00",
+    "kappaface": "#c2410c",
+    "x2_softmax": "#3a86a8",
+    "gb_cosface": "#c05a8f",
 }
 
 

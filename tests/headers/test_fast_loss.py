@@ -22,12 +22,12 @@ N = 32
 
 PLAIN = [
     *("normface", "cosface", "arcface", "sphereface", "combined", "adaface", "magface"),
-    *("elastic_arcface", "elastic_cosface", "per_class"),
+    *("elastic_arcface", "elastic_cosface", "per_class", "kappaface", "x2_softmax"),
 ]
 MIXED = ["sphereface_r"]  # version 1 is plain
 OTHERS = [
     *("linear", "sphereface_original", "subcenter_arcface", "curricularface", "mv_softmax"),
-    *("sphereface2", "uniface"),
+    *("sphereface2", "uniface", "sface", "inter_topk", "gb_cosface"),
 ]
 
 Gradients = dict[str, torch.Tensor]

@@ -11,20 +11,27 @@ from hypothesis import strategies as st
 from pytorch_metric_learning import losses as peer
 from torch.nn import functional as F
 
+from arcmargin import angles
+from arcmargin.errors import UserError
 from arcmargin.headers import Header, MarginHeader
 from arcmargin.headers.adacos import AdaCosHeader
 from arcmargin.headers.adaface import AdaFaceHeader
 from arcmargin.headers.curricular import CurricularHeader
 from arcmargin.headers.elastic import ElasticHeader
+from arcmargin.headers.gb_cosface import GBCosFaceHeader
+from arcmargin.headers.inter_topk import InterTopKHeader
+from arcmargin.headers.kappaface import KappaFaceHeader
 from arcmargin.headers.linear import LinearHeader
 from arcmargin.headers.magface import MagFaceHeader
 from arcmargin.headers.mv_softmax import MVSoftmaxHeader
 from arcmargin.headers.per_class import PerClassHeader
+from arcmargin.headers.sface import SFaceHeader
 from arcmargin.headers.sphereface2 import SphereFace2Header
 from arcmargin.headers.sphereface_original import SphereFaceOriginalHeader
 from arcmargin.headers.sphereface_r import SphereFaceRHeader
 from arcmargin.headers.subcenter import SubcenterHeader
 from arcmargin.headers.uniface import UniFaceHeader
+from arcmargin.headers.x2_softmax import X2SoftmaxHeader
 
 D, C, N = 4, 6, 40
 
@@ -240,6 +247,58 @@ def test_subcenter_as_in_pytorch_metric_learning() -> None:
         num_classes=C, embedding_size=D, margin=math.degrees(0.3), scale=24, sub_centers=3
     )
     assert_same_loss(header, other, embeddings[below], labels[below])
+
+
+# Figures from other libraries' documentation, where nothing passes π: beyond it they leave ψ.
+
+
+def test_the_example_of_oneflow() -> None:
+    """oneflow.nn.CombinedMarginLoss(0.3, 0.5, 0.4), in the documentation of its version 0.8.1."""
+    cosines = torch.tensor(
+        [[-0.7027179, 0.0230609], [-0.02721931, -0.16056311], [-0.4565852, -0.64471215]]
+    )
+    labels = torch.tensor([0, 1, 1])
+    own = torch.arange(3), labels
+    cosines[own] = angles.target_cosine(cosines[own], 0.3, 0.5, 0.4)
+    expected = [[-0.0423, 0.0231], [-0.0272, 0.1237], [-0.4566, -0.0204]]
+    torch.testing.assert_close(cosines, torch.tensor(expected), atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("cosines", "labels", "losses", "softmax"),
+    [
+        (
+            [[0.85204151, -0.55557678, 0.04994566, 0.71986042],
+             [-0.20198586, -0.35270476, -0.55182702, 0.09749021]],
+            [2, 3],
+            [82.37059586, 12.13448420],
+            [[0.99978819, 0.0, 0.0, 0.00021181], [0.99992995, 0.00006468, 0.0, 0.00000537]],
+        ),
+        (
+            [[-0.59561850, 0.32797505, 0.80279214, 0.00144975],
+             [-0.16265212, 0.84155098, 0.62008629, 0.79126072]],
+            [1, 0],
+            [61.94391901, 93.30853839],
+            [[0.0, 0.0, 1.0, 0.0], [0.0, 0.96152676, 0.00000067, 0.03847257]],
+        ),
+    ],
+)  # fmt: skip
+def test_the_examples_of_paddle(
+    cosines: list[list[float]],
+    labels: list[int],
+    losses: list[float],
+    softmax: list[list[float]],
+) -> None:
+    """paddle.nn.functional.margin_cross_entropy(margin2=0.5, scale=64): of version 2.2, and since 2.6."""
+    rows = torch.tensor(cosines, dtype=torch.float64)
+    got = 64 * rows
+    own = torch.arange(2), torch.tensor(labels)
+    got[own] = 64 * angles.target_cosine(rows[own], 1.0, 0.5, 0.0)
+    expected = torch.tensor(losses, dtype=torch.float64)
+    loss = F.cross_entropy(got, torch.tensor(labels), reduction="none")
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=0)
+    probabilities = torch.tensor(softmax, dtype=torch.float64)
+    torch.testing.assert_close(got.softmax(dim=1), probabilities, atol=1e-7, rtol=0)
 
 
 # --- The heads outside the formula ----------------------------------------------------------------
@@ -524,3 +583,205 @@ def test_binary_heads_start_in_balance(make: Callable[..., Header], d: int) -> N
         header.loss(header.directions.repeat(4000, 1), labels), header.bias
     )
     assert abs(pull) < 0.05 * max(1.0, abs(typical))
+
+
+def test_sface() -> None:
+    header = SFaceHeader(D, C, s=20.0, k=12.0, a=0.8, b=1.3).double()
+    embeddings, labels = batch()
+    x = embeddings.double().requires_grad_()
+    w = header.weight.detach().numpy()
+
+    def sigmoid(z: float) -> float:
+        return 1 / (1 + math.exp(-z))
+
+    forces, total = np.zeros((N, C)), 0.0
+    for i in range(N):
+        for j in range(C):
+            theta = angle(x[i].detach().numpy(), w[j])
+            own = j == int(labels[i])
+            forces[i, j] = -sigmoid(12 * (theta - 0.8)) if own else sigmoid(12 * (1.3 - theta))
+            total += forces[i, j] * 20 * math.cos(theta)
+    loss = header.loss(x, labels)
+    assert loss.item() == pytest.approx(total / N, abs=1e-6)
+    # The forces are held constant: the gradient is that of their product with the cosines alone.
+    cosines = 20 * F.normalize(x) @ F.normalize(header.weight).T
+    inputs = (x, header.weight)
+    expected = torch.autograd.grad((torch.from_numpy(forces) * cosines).sum() / N, inputs)
+    torch.testing.assert_close(torch.autograd.grad(loss, inputs), expected)
+
+
+@pytest.mark.parametrize("gradient", ["detached", "autograd"])
+def test_inter_topk(gradient: str) -> None:
+    header = InterTopKHeader(
+        D, C, k=2, m2=0.3, hardest=2, penalty=0.2, gradient=gradient, s=20.0
+    ).double()
+
+    def formula(x: np.ndarray, y: int, w: np.ndarray) -> list[float]:
+        theta = [min(angle(x, w[2 * j]), angle(x, w[2 * j + 1])) for j in range(C)]
+        row = [20 * math.cos(theta[j]) for j in range(C)]
+        for j in sorted(set(range(C)) - {y}, key=lambda j: theta[j])[:2]:
+            row[j] = 20 * math.cos(max(0.0, theta[j] - 0.2))
+        row[y] = 20 * psi(theta[y] + 0.3)
+        return row
+
+    embeddings, labels = batch()
+    got = header(embeddings.double(), labels).detach().numpy()
+    np.testing.assert_allclose(got, by_loop(header, formula, embeddings, labels), atol=1e-6)
+
+
+def test_inter_topk_without_a_penalty_is_sub_center_arcface() -> None:
+    plain, penalised = SubcenterHeader(D, C, m2=0.3), InterTopKHeader(D, C, m2=0.3, penalty=0.0)
+    penalised.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(penalised(*batch()), plain(*batch()))
+
+
+def test_kappaface() -> None:
+    """With momentum = 1 the mean directions are those of all samples so far, as in one epoch."""
+    header = KappaFaceHeader(D, C, m0=0.7, temperature=0.6, gamma=0.6, momentum=1.0).double()
+    seen = [batch(seed) for seed in (5, 6)]
+    for embeddings, labels in seen:
+        header(embeddings.double(), labels)
+    x = np.concatenate([part[0].double().numpy() for part in seen])
+    y = np.concatenate([part[1].numpy() for part in seen])
+    counts = [int((y == c).sum()) for c in range(C)]
+    kappa = []
+    for c in range(C):
+        r = norm(sum(v / norm(v) for v in x[y == c])) / counts[c]
+        kappa.append(r * (D - r**2) / (1 - r**2))
+    margin = []
+    for c in range(C):
+        z = (kappa[c] - np.mean(kappa)) / np.std(kappa, ddof=1)
+        spread = 1 - 1 / (1 + math.exp(-0.6 * z))
+        rarity = (math.cos(math.pi * counts[c] / (1.05 * max(counts))) + 1) / 2
+        margin.append(0.7 * (0.6 * spread + 0.4 * rarity))
+    assert max(margin) - min(margin) > 0.05
+    embeddings, labels = batch()
+    expected = by_loop(
+        header,
+        lambda x, y, w: margin_row(x, y, w, 30, 1, margin[y], 0),
+        embeddings,
+        labels,
+    )
+    got = header.eval()(embeddings.double(), labels).detach().numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_kappaface_forgets() -> None:
+    """Each sample counts momentum times as much as the next one of its class."""
+    header = KappaFaceHeader(D, C, momentum=0.9, class_counts=[10] * C).double()
+    directions = F.normalize(torch.randn(12, D, generator=torch.Generator().manual_seed(1)))
+    for one in directions.double():
+        header(3 * one[None], torch.tensor([2]))
+    weights = 0.9 ** torch.arange(11, -1, -1).double()
+    r = (weights[:, None] * directions).sum(dim=0).norm() / weights.sum()
+    kappa = header.concentrations()
+    torch.testing.assert_close(kappa[2], r * (D - r**2) / (1 - r**2))
+    assert kappa[[0, 1, 3, 4, 5]].isnan().all(), "no sample of these was seen"
+
+
+def test_kappaface_gives_wide_and_rare_classes_more() -> None:
+    header = KappaFaceHeader(D, 3, class_counts=[90, 90, 10])
+    rng = torch.Generator().manual_seed(0)
+    centres, spread = torch.eye(D)[:3], torch.tensor([0.1, 0.5, 0.1])
+    labels = torch.arange(3).repeat(60)
+    noise = spread[labels, None] * torch.randn(180, D, generator=rng)
+    header(centres[labels] + noise, labels)
+    tight, wide, rare = header.margins(torch.zeros(3, D), torch.arange(3)).m2.tolist()
+    assert tight < wide and tight < rare
+
+
+@pytest.mark.parametrize("gradient", ["detached", "autograd"])
+def test_x2_softmax(gradient: str) -> None:
+    header = X2SoftmaxHeader(D, C, a=-0.8, h=-0.1, k=0.7, s=20.0, gradient=gradient).double()
+
+    def formula(x: np.ndarray, y: int, w: np.ndarray) -> list[float]:
+        row = [20 * math.cos(angle(x, w[j])) for j in range(C)]
+        row[y] = 20 * (-0.8 * (angle(x, w[y]) + 0.1) ** 2 + 0.7)
+        return row
+
+    embeddings, labels = batch()
+    got = header(embeddings.double(), labels).detach().numpy()
+    np.testing.assert_allclose(got, by_loop(header, formula, embeddings, labels), atol=1e-6)
+
+
+def test_x2_softmax_has_a_margin_that_grows_with_the_angle() -> None:
+    header = X2SoftmaxHeader(2, 2)
+    theta = torch.linspace(0.0, math.pi, 200)
+    target = header.target_shift(theta.cos(), header.margins(torch.zeros(200, 2), theta.long()))
+    assert (target < 0).all() and (target.diff() < 1e-6).all()
+
+
+def gb_cosface_loss(x: np.ndarray, y: int, w: np.ndarray, boundary: float) -> tuple[float, float]:
+    """The loss of a sample, and the point between its positive and its negative similarity."""
+    s, m, alpha = 20.0, 0.1, 0.3
+    p = math.cos(angle(x, w[y]))
+    n = math.log(sum(math.exp(s * math.cos(angle(x, w[j]))) for j in range(C) if j != y)) / s
+    between = (p + n) / 2
+    v = (1 - alpha) * between + alpha * boundary
+    loss = softplus(2 * s * (v - (p - m))) / 2 + softplus(2 * s * (n - (v - m))) / 2
+    return loss, between
+
+
+def test_gb_cosface() -> None:
+    """Two steps: the first batch starts the boundary, and moves it for the second."""
+    bounds = (0.05, 0.6)
+    header = GBCosFaceHeader(D, C, s=20.0, m3=0.1, alpha=0.3, bounds=bounds, rate=0.25).double()
+    w, boundary = header.weight.detach().numpy(), None
+    for seed in (0, 1):
+        embeddings, labels = batch(seed)
+        between = np.mean(
+            [
+                gb_cosface_loss(x, int(y), w, 0.0)[1]
+                for x, y in zip(embeddings.double().numpy(), labels, strict=True)
+            ]
+        )
+        boundary = between if boundary is None else boundary
+        boundary = min(max(boundary, bounds[0]), bounds[1])
+        losses = [
+            gb_cosface_loss(x, int(y), w, boundary)[0]
+            for x, y in zip(embeddings.double().numpy(), labels, strict=True)
+        ]
+        loss = header.loss(embeddings.double(), labels)
+        assert loss.item() == pytest.approx(np.mean(losses), abs=1e-6)
+        boundary = 0.75 * boundary + 0.25 * between
+    assert header.boundary.item() == pytest.approx(boundary, abs=1e-6)
+
+
+def test_gb_cosface_without_the_shared_boundary_is_cosface_with_twice_the_margin() -> None:
+    header = GBCosFaceHeader(D, C, m3=0.16, alpha=0.0)
+    cosface = MarginHeader(D, C, m3=0.32)
+    cosface.load_state_dict({"weight": header.weight.detach()})
+    embeddings, labels = batch()
+    torch.testing.assert_close(header(embeddings, labels), cosface(embeddings, labels))
+    got, expected = (head.loss(embeddings, labels) for head in (header, cosface))
+    torch.testing.assert_close(got, expected)
+    gradients = (
+        torch.autograd.grad(loss, head.weight)[0]
+        for loss, head in ((got, header), (expected, cosface))
+    )
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "keys", "sentence"),
+    [
+        (SFaceHeader, {"k": 0.0}, "k must be > 0, got 0.0"),
+        (InterTopKHeader, {"hardest": -1}, "hardest, a number of classes, must be at least 0"),
+        (InterTopKHeader, {"penalty": -0.1}, "penalty must be >= 0, got -0.1"),
+        (KappaFaceHeader, {"gamma": 1.5}, r"gamma must be in \[0, 1\], got 1.5"),
+        (KappaFaceHeader, {"m0": math.nan}, "m0 must be a finite number >= 0, got nan"),
+        (KappaFaceHeader, {"class_counts": [1, 0]}, "class_counts must be 6 numbers >= 1"),
+        (X2SoftmaxHeader, {"a": 0.9}, "a must be <= -0.5, got 0.9: else the target would rise"),
+        (X2SoftmaxHeader, {"k": 1.5}, "k must be <= 1, got 1.5"),
+        (GBCosFaceHeader, {"bounds": (0.7, 0.5)}, "bounds must be two cosines, the lower one"),
+        (GBCosFaceHeader, {"alpha": 2.0}, r"alpha must be in \[0, 1\], got 2.0"),
+    ],
+)
+def test_constants_out_of_range(make: Callable[..., Header], keys: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        make(D, C, **keys)
+
+
+def test_gb_cosface_needs_another_class() -> None:
+    with pytest.raises(UserError, match="GB-CosFace needs num_classes at least 2, got 1"):
+        GBCosFaceHeader(D, 1)
