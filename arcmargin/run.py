@@ -5,6 +5,7 @@ python -m arcmargin.run --multirun header=arcface,cosface,sphereface m2=0.2,0.5
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -19,12 +20,13 @@ from arcmargin.sweeps import command_line, display, resolvers, signals, summary
 resolvers.register()
 
 
-def main() -> None:
-    """The command line: a user's mistake ends in one sentence and exit code 2."""
+def main(task: Callable[[], None] | None = None) -> None:
+    """The command line: a user's mistake ends in one sentence and exit code 2. `task`: another Hydra
+    application in the place of training."""
     with processes.together(), signals.stopping(display.last_words):
         try:
             sys.argv[1:] = command_line.prepare(sys.argv[1:], CONF)
-            _task()
+            (task or _task)()
         except KeyboardInterrupt:
             summary.interrupted()
             sys.exit(128 + (signals.received() or 2))

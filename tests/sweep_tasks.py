@@ -11,28 +11,31 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
+from arcmargin.errors import Interrupted
 from arcmargin.job.identity import identity
 from arcmargin.job.schema import CONF
 from arcmargin.record import Result, Settings
-from arcmargin.sweeps import resolvers
+from arcmargin.sweeps import resolvers, state
 from arcmargin.sweeps.state import Reporter
 
 resolvers.register()
 
 
+def reporter():
+    settings = HydraConfig.get()
+    folder, overrides = Path(settings.runtime.output_dir), list(settings.overrides.task)
+    return Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num)
+
+
 def begin():
     """The job's folder; from now on the sweep knows that the job runs."""
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    overrides = list(settings.overrides.task)
-    Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num).begin()
-    return folder
+    reporter().begin()
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def finish(cfg):
     """A finished result, whose score is the seed, and a note of the process that made it."""
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
+    folder = Path(HydraConfig.get().runtime.output_dir)
     made = Settings(header="arcface", dataset="digits", embedding_dim=2, identity=identity(cfg))
     Result(settings=made, score=float(cfg.seed)).write(folder)
     note = {
@@ -41,9 +44,7 @@ def finish(cfg):
         "attempts": len((folder / "attempts").read_text()) if (folder / "attempts").exists() else 0,
     }
     (folder / "note.json").write_text(json.dumps(note))
-    overrides = list(settings.overrides.task)
-    reporter = Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num)
-    reporter.end("finished", score=float(cfg.seed))
+    reporter().end("finished", score=float(cfg.seed))
 
 
 def wait_until(condition, seconds=60):
@@ -97,8 +98,26 @@ def deadly(cfg):
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def orphan(cfg):
     """Says its process's id and sleeps until somebody ends it."""
-    (begin() / "process").write_text(str(os.getpid()))
-    threading.Event().wait(600)
+    folder = begin()
+    if state.stopped(folder.parent):
+        return
+    try:
+        (folder / "process").write_text(str(os.getpid()))
+        threading.Event().wait(600)
+    except Interrupted:
+        reporter().end("interrupted")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def stubborn(cfg):
+    """Like one whose checkpoint takes for ever."""
+    folder = begin()
+    (folder / "process").write_text(str(os.getpid()))
+    try:
+        threading.Event().wait(600)
+    finally:
+        (folder / "interrupted").touch()
+        threading.Event().wait(600)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -109,4 +128,6 @@ def broken(cfg):
 if __name__ == "__main__":
     import sweep_tasks  # workers import the tasks by this name
 
-    getattr(sweep_tasks, sys.argv.pop(1))()
+    from arcmargin.run import main
+
+    main(getattr(sweep_tasks, sys.argv.pop(1)))

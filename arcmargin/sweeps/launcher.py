@@ -188,7 +188,8 @@ class ProcessLauncher(SweepLauncher):
                     idle.append((executor, device))
         except KeyboardInterrupt:
             state.stop(sweep)
-            wait(busy)
+            while wait(busy, timeout=1).not_done:
+                state.stop(sweep)  # a job may have begun meanwhile
             self.close()
             raise
         return lost

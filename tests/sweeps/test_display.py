@@ -1,7 +1,15 @@
 """A sweep at a glance: what is said of its jobs, and how long it may take."""
 
-import pytest
+import re
+import shlex
+import sys
 
+import pytest
+import sweep_tasks
+from sweep_tasks import is_alive, wait_until
+from sweep_terminal import Terminal
+
+from arcmargin.sweeps import state
 from arcmargin.sweeps.display import Overview, format_duration
 from arcmargin.sweeps.state import Job
 
@@ -62,3 +70,56 @@ def test_a_job_that_is_over_in_one_line():
 )
 def test_a_duration_in_words(seconds, text):
     assert format_duration(seconds) == text
+
+
+# In a terminal: small tasks in the place of training
+
+
+def command(task, *arguments):
+    here = ["--multirun", "hydra.sweep.dir=sweep", "logger=none"]
+    return [sys.executable, sweep_tasks.__file__, task, *here, *arguments]
+
+
+@pytest.mark.parametrize("columns", [120, 40])
+def test_a_bar_that_goes_and_a_line_a_job(columns, tmp_path):
+    arguments = ["seed=0,1,2", "epochs=2", "hydra.launcher.n_jobs=2"]
+    terminal = Terminal(*command("together", *arguments), cwd=tmp_path, columns=columns)
+    assert terminal.end() == 0, terminal.shown
+    assert re.search(r"[0-3]/3 done", terminal.shown) and "|" in terminal.shown
+    drawn = [part for part in re.split(r"[\r\n]", terminal.shown) if "done |" in part]
+    assert drawn and all(len(part) <= columns for part in drawn), (
+        "a longer line would wrap and stay"
+    )
+    ends = [line for line in terminal.lines() if "validation accuracy" in line]
+    assert sorted(line.partition(":")[0] for line in ends) == [f"arcface seed={s}" for s in "012"]
+    assert not any("elapsed" in line for line in terminal.lines()), "no leftovers"
+    assert not (tmp_path / "sweep" / state.FOLDER).exists()
+
+
+def processes(folder):
+    return [int(path.read_text()) for path in folder.glob("sweep/*/process") if path.read_text()]
+
+
+def test_ctrl_c_says_how_to_go_on_and_no_worker_stays(tmp_path):
+    arguments = command("orphan", "seed=0,1,2", "hydra.launcher.n_jobs=2", "sweep=try")
+    terminal = Terminal(*arguments, cwd=tmp_path)
+    terminal.wait_for(lambda: len(processes(tmp_path)) == 2)
+    terminal.press_ctrl_c()
+    assert terminal.end() == 130, terminal.shown
+    assert "Traceback" not in terminal.shown
+    *_, what, how = terminal.lines()
+    assert what.startswith("interrupted: 0/3 done") and shlex.split(how) == arguments
+    wait_until(lambda: not any(is_alive(process) for process in processes(tmp_path)), 20)
+
+
+def test_the_second_ctrl_c_ends_what_does_not_end_by_itself(tmp_path):
+    arguments = command("stubborn", "seed=0,1", "hydra.launcher.n_jobs=2", "sweep=try")
+    terminal = Terminal(*arguments, cwd=tmp_path)
+    terminal.wait_for(lambda: len(processes(tmp_path)) == 2)
+    terminal.press_ctrl_c()
+    terminal.wait_for(lambda: len(list(tmp_path.glob("sweep/*/interrupted"))) == 2)
+    terminal.press_ctrl_c()
+    assert terminal.end() == 130, terminal.shown
+    *_, what, how = terminal.lines()
+    assert what == "stopped at once; to go on:" and shlex.split(how) == arguments
+    wait_until(lambda: not any(is_alive(process) for process in processes(tmp_path)), 20)
