@@ -20,13 +20,16 @@ from arcmargin.sweeps.state import Reporter
 resolvers.register()
 
 
+def reporter():
+    settings = HydraConfig.get()
+    folder, overrides = Path(settings.runtime.output_dir), list(settings.overrides.task)
+    return Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num)
+
+
 def begin():
     """The job's folder; from now on the sweep knows that the job runs."""
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    overrides = list(settings.overrides.task)
-    Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num).begin()
-    return folder
+    reporter().begin()
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def settings_of(cfg):
@@ -44,9 +47,7 @@ def finish(cfg, **more):
         "attempts": len((folder / "attempts").read_text()) if (folder / "attempts").exists() else 0,
     }
     (folder / "note.json").write_text(json.dumps(note))
-    overrides = list(settings.overrides.task)
-    reporter = Reporter(folder, name="arcface", overrides=overrides, number=settings.job.num)
-    reporter.end("finished", score=float(cfg.seed))
+    reporter().end("finished", score=float(cfg.seed))
 
 
 def wait_until(condition, seconds=60):
@@ -111,15 +112,13 @@ def measured(cfg):
     folder = Path(HydraConfig.get().runtime.output_dir)
     most = int(os.environ.get("FINISHED", 10**6))
     wait_until(lambda: len(list(folder.parent.glob("*/record.json"))) < most, seconds=600)
-    reporter = Reporter(folder, name=f"arcface m2={cfg.m2}", number=HydraConfig.get().job.num)
     if cfg.m2 == 0.5:
         Result(settings=settings_of(cfg), status="failed", error="it fails").write(folder)
-        reporter.end("failed", error="it fails")
+        reporter().end("failed", error="it fails")
         return
     accuracy = 0.9 - (cfg.m2 - 0.3) ** 2 + 0.001 * cfg.seed
     curves = {"val_accuracy": [0.5, accuracy], "val_gap_mean_deg": [0.0, 10 * cfg.m2]}
     finish(cfg, curves=curves, durations={"total_s": 4.0})
-    reporter.end("finished", score=accuracy)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -89,6 +89,7 @@ class GridSweeper(JobSweeper):
     def run(self, found: Sequence[Axis]) -> Any:
         batch = axes.jobs(found)
         if not self.dry_run:
+            self.plan(batch[0], "")  # an unknown key is said before anything is written
             return [self.launch(batch)]
         from arcmargin.sweeps.listing import listing
 

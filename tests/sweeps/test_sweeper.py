@@ -190,7 +190,7 @@ def test_failed_jobs_do_not_end_a_search(tmp_path):
     command = ["hydra/sweeper=optuna", "m2=0.3,0.5", "hydra.sweeper.n_trials=6"]
     done = sweep(sweep_tasks.measured, *command, "epochs=2", cwd=tmp_path)
     assert done.returncode == 1 and "to run only those again" in done.stderr
-    assert "failed: arcface m2=0.5: it fails" in done.stderr
+    assert "failed: arcface: it fails" in done.stderr
     (kept,) = OmegaConf.load(tmp_path / "best.yaml")
     assert "m2=0.3" in kept.overrides
 
