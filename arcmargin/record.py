@@ -22,6 +22,7 @@ from arcmargin.margins import NO_MARGIN
 
 SCHEMA = 2
 RECORD_FILE = "record.json"
+JOURNAL_FILE = "study.journal"  # of a search, in its sweep's folder
 STATUSES = ("finished", "failed", "pruned")
 NO_RUNS_BELOW = {"checkpoints", ".hydra", "wandb", ".git"}
 

@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.score import best
 
 Group = dict[str, Any]
 
@@ -121,6 +122,7 @@ def check(cfg: DictConfig) -> None:
         _check_limits(one.name, value, one.metadata.get("limits", {}))
         for key, limits in one.metadata.get("group_limits", {}).items():
             _check_limits(f"{one.name}.{key}", value.get(key), limits)
+    best(cfg.score)
     _check_limits("embedding_dim", cfg.embedding_dim.get("size"), {"least": 1, "most": 2**20})
     for key in ("header", "dataset", "backbone", "optimizer", "schedule", "trainer"):
         if not cfg[key]:

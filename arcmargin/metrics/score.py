@@ -1,30 +1,26 @@
 """The score: which validation metric chooses between settings, and which way is better."""
 
+from typing import Literal
+
 from arcmargin.errors import UserError
-from arcmargin.metrics.table import metric
-
-VALIDATION = "val_"
+from arcmargin.metrics.table import VALIDATION, curves, metric
 
 
-def direction(score: str) -> int:
-    """1 where higher is better, -1 where lower is.
+def best(score: str) -> Literal["max", "min"]:
+    """Which of many scores is the best one.
 
-    Raises UserError for a test metric, and for one of which neither is known to be better.
+    Raises UserError for a test metric, and for one of which neither end is known to be better.
     """
+    known = ", ".join(one.name for one in curves() if one.name.startswith(VALIDATION) and one.best)
     if not score.startswith(VALIDATION):
         reason = (
-            "a choice made by it would fit the test data, and their figures mean nothing afterwards"
-            if metric(score).better
-            else "it says nothing about images that training has not seen"
+            "it says nothing about images that training has not seen"
+            if score.startswith("train_")
+            else "a choice made by it would fit the test data, whose figures then mean nothing"
         )
+        raise UserError(f"score={score} is no validation metric: {reason}; take one of {known}")
+    if (end := metric(score).best) is None:
         raise UserError(
-            f"score={score} is not a validation metric: {reason}; take {VALIDATION}accuracy or "
-            "another curve of a run whose name begins so"
+            f"score={score}: whether it should be high or low is not known; take one of {known}"
         )
-    better = metric(score.removeprefix(VALIDATION)).better
-    if not better:
-        raise UserError(
-            f"score={score}: whether it should be high or low is not known; take one such as "
-            f"{VALIDATION}accuracy"
-        )
-    return better
+    return end

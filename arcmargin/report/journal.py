@@ -10,8 +10,6 @@ from optuna.storages.journal import JournalFileBackend
 
 from arcmargin.errors import UserError
 
-JOURNAL = "study.journal"  # in the sweep's folder
-
 
 def load(path: Path) -> list[optuna.Study]:
     """The studies in a journal, in memory; none without one. Raises UserError for another file."""
@@ -46,5 +44,7 @@ def _copy(study: optuna.Study, storage: JournalStorage | None = None) -> optuna.
     copy = optuna.create_study(
         study_name=study.study_name, storage=storage, direction=study.direction
     )
+    for name, value in study.user_attrs.items():
+        copy.set_user_attr(name, value)
     copy.add_trials(study.trials)
     return copy

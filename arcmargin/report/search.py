@@ -1,8 +1,7 @@
-"""A search in pictures, Optuna's own: how its best score rose, and which setting mattered."""
+"""search.html: a search in Optuna's own pictures, how its best score rose and which setting mattered."""
 
 import html
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -12,61 +11,63 @@ from optuna.trial import TrialState
 from plotly.offline import get_plotlyjs
 
 from arcmargin.metrics.table import metric
-from arcmargin.record import write_atomically
+from arcmargin.record import JOURNAL_FILE
 from arcmargin.report import journal
 
-PAGE = "search.html"
-_PLOTS: dict[str, Callable[..., go.Figure]] = {
-    "history": visualization.plot_optimization_history,
-    "importance": visualization.plot_param_importances,
-    "each setting": visualization.plot_slice,
-    "epochs": visualization.plot_intermediate_values,
-}
 _LEAST = 2  # trials that ended with a score; fewer show nothing
+_STYLE = "body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; color: #222 }"
 
 
-def write_search(sweep: Path, out: Path, score: str) -> Path | None:
-    """out/search.html, which opens without a network; None where there is nothing to show yet."""
-    figures = [
-        (study, name, figure)
-        for study in journal.load(sweep / journal.JOURNAL)
-        for name, figure in search_figures(study, score)
+def search_page(folders: Sequence[Path]) -> str | None:
+    """One page that opens without a network; None where no search has anything to show yet."""
+    sections = [
+        f"<h2>{html.escape(study.study_name)}</h2>\n<p>{html.escape(_best(study))}</p>\n"
+        + "\n".join(f"<h3>{title}</h3>\n{_div(figure)}" for title, figure in figures(study))
+        for folder in folders
+        for study in journal.load(folder / JOURNAL_FILE)
+        if len(study.get_trials(states=(TrialState.COMPLETE,))) >= _LEAST
     ]
-    if not figures:
+    if not sections:
         return None
-    parts = [
-        f"<h2>{html.escape(study.study_name)}: {name}</h2>\n"
-        + figure.to_html(full_html=False, include_plotlyjs=False, default_height="26em")
-        for study, name, figure in figures
-    ]
-    page = "\n".join(
-        [
-            '<!doctype html><html lang="en"><meta charset="utf-8">',
-            f"<title>Search: {html.escape(sweep.name)}</title>",
-            "<style>body { font-family: sans-serif; margin: 2em auto; max-width: 60em }</style>",
-            f"<script>{get_plotlyjs()}</script>",
-            *parts,
-        ]
-    )
-    return write_atomically(out / PAGE, lambda file: file.write(page.encode()))
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Search</title>'
+    script = f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script>"
+    return "\n".join([head, script, "<h1>Search</h1>", *sections])
 
 
-def search_figures(study: optuna.Study, score: str) -> Iterator[tuple[str, go.Figure]]:
-    """What each figure shows, and the figure. `score` is what the search went by."""
+def figures(study: optuna.Study) -> Iterator[tuple[str, go.Figure]]:
+    """What each shows, and the figure."""
     ended = study.get_trials(states=(TrialState.COMPLETE,))
-    if len(ended) < _LEAST:
-        return
-    title = f"validation {metric(score.removeprefix('val_')).title}"
-    varied = [
-        name
-        for name in ended[0].params
-        if len({str(trial.params.get(name)) for trial in ended}) > 1
-    ]
-    for name, plot in _PLOTS.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if name == "importance" and len(varied) < 2:
-                continue  # all of it is the one setting's
-            figure = plot(study) if name == "epochs" else plot(study, target_name=title)
-        figure.update_layout(title=None, template="plotly_white")
-        yield name, figure
+    title = metric(study.user_attrs["score"]).title
+    values = {name: {trial.params[name] for trial in ended} for name in ended[0].params}
+    history = visualization.plot_optimization_history(study, target_name=title)
+    yield f"The best {title} after so many trials", history.update_xaxes(tickformat="d")
+    varied = [name for name, different in values.items() if len(different) > 1]
+    if len(varied) > 1:  # of one setting alone it would all be that one's
+        importance = visualization.plot_param_importances(study, params=varied, target_name=title)
+        yield f"How much of the {title} each setting explains", importance
+    if varied:
+        slices = visualization.plot_slice(study, params=varied, target_name=title)
+        yield f"The {title} at each value that was tried", slices
+    epochs = visualization.plot_intermediate_values(study).update_yaxes(title=title)
+    yield f"The {title} after each epoch, first seed", epochs.update_xaxes(title="epoch")
+
+
+def _best(study: optuna.Study) -> str:
+    trial, score = study.best_trial, metric(study.user_attrs["score"])
+    settings = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
+    stopped = len(study.get_trials(states=(TrialState.PRUNED,)))
+    rest = f", {stopped} of them stopped early or failed" * bool(stopped)
+    return (
+        f"Best of {len(study.trials)} trials{rest}: {settings}, with a {score.title} of "
+        f"{score.with_unit(study.best_value)} (trial {trial.number})."
+    )
+
+
+def _div(figure: go.Figure) -> str:
+    figure.update_layout(title=None, template="plotly_white", margin={"t": 20, "b": 50})
+    return figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        default_height="24em",
+        config={"displaylogo": False, "displayModeBar": False},
+    )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from arcmargin.errors import UserError
 from arcmargin.metrics.table import metric_names
-from arcmargin.record import Damaged, Embeddings, Found, Snapshots, find_results
+from arcmargin.record import JOURNAL_FILE, Damaged, Embeddings, Found, Snapshots, find_results
 from arcmargin.report import heatmap, interactive, page, roc
 from arcmargin.report.configurations import (
     SETTINGS,
@@ -89,6 +89,8 @@ def write_report(
     contents |= _named_pages(pictures, formats)
     if (side_by_side := _side_by_side(shown, out)) is not None:
         contents["compare.html"] = side_by_side
+    if (searched := _search(folders)) is not None:
+        contents["search.html"] = searched
     repeats = len(found.results) - sum(len(one.results) for one in grouped)
     index = page.index_page(
         page.Contents(
@@ -155,6 +157,18 @@ def _side_by_side(shown: Sequence[Configuration], out: Path) -> str | None:
     if len(turning) > MOST_COMPARED:
         title += f": the first {MOST_COMPARED} of {len(turning)} configurations"
     return interactive.comparison_page(runs, title)
+
+
+def _search(folders: Sequence[Path | str]) -> str | None:
+    """search.html, where there was a search and its library is at hand."""
+    searched = [Path(folder) for folder in folders if (Path(folder) / JOURNAL_FILE).exists()]
+    if not searched:
+        return None
+    try:
+        from arcmargin.report.search import search_page
+    except ImportError:  # Optuna is an extra
+        return None
+    return search_page(searched)
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -33,7 +33,7 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with _errors_end_the_sweep():
-            shown = display.end()
+            shown = None if config.hydra.sweeper.get("dry_run") else display.end()
             if shown is not None and not _end(shown, config):
                 raise SystemExit(1)
 

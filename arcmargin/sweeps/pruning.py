@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from arcmargin.job import folder as run_folder
 from arcmargin.job.identity import identity
-from arcmargin.record import Result
+from arcmargin.record import JOURNAL_FILE, Result
 
 Curves = Mapping[str, Sequence[float | None]]
 
@@ -34,7 +34,7 @@ def stop_rule(cfg: DictConfig, sweeper: Any, sweep: Path) -> Callable[[Curves], 
     from arcmargin.report import journal
     from arcmargin.sweeps.search import Pruning, settings_of
 
-    studies = {study.study_name: study for study in journal.load(sweep / journal.JOURNAL)}
+    studies = {study.study_name: study for study in journal.load(sweep / JOURNAL_FILE)}
     earlier = studies[trial.study].trials[: trial.earlier] if trial.study in studies else []
     rule = Pruning(settings_of(sweeper, score=cfg.score, epochs=cfg.epochs), earlier)
     return lambda curves: rule.stop_after(curves.get(cfg.score, ()))

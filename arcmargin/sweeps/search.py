@@ -28,7 +28,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from arcmargin.errors import UserError
-from arcmargin.metrics.score import direction
+from arcmargin.metrics.score import best
 from arcmargin.sweeps.axes import Axis
 
 optuna.logging.set_verbosity(logging.WARNING)
@@ -105,9 +105,9 @@ def _rounded(value: Any, distribution: BaseDistribution) -> Any:
 
 
 class Settings(NamedTuple):
-    """How to search; `direction` is 1 for a score that should be high, -1 for a low one."""
+    """How to search."""
 
-    direction: int = 1
+    score: str = "val_accuracy"
     n_trials: int = 20
     n_jobs: int = 4  # trials asked for at once
     sampler: str = "tpe"
@@ -116,11 +116,13 @@ class Settings(NamedTuple):
     prune_after: int = 1  # epochs
 
     def make_study(self, name: str) -> optuna.Study:
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=name,
-            direction="maximize" if self.direction > 0 else "minimize",
+            direction="maximize" if best(self.score) == "max" else "minimize",
             pruner=self.make_pruner(),
         )
+        study.set_user_attr("score", self.score)
+        return study
 
     def make_sampler(self, number: int) -> BaseSampler:
         """A new one for each trial: its choice depends on no earlier draw."""
@@ -143,6 +145,7 @@ class Settings(NamedTuple):
 
 def settings_of(sweeper: Mapping[str, Any], *, score: str, epochs: int) -> Settings:
     """From hydra.sweeper. Raises UserError for what cannot be meant."""
+    best(score)
     for key in ("n_trials", "n_jobs"):
         if not isinstance(sweeper[key], int) or sweeper[key] < 1:
             raise UserError(
@@ -162,7 +165,7 @@ def settings_of(sweeper: Mapping[str, Any], *, score: str, epochs: int) -> Setti
             f"hydra.sweeper.prune_after is a fraction of the epochs, from 0 to 1, got {after}"
         )
     return Settings(
-        direction=direction(score),
+        score=score,
         prune_after=round(after * epochs),
         **{key: sweeper[key] for key in ("n_trials", "n_jobs", "sampler", "seed", "pruner")},
     )

@@ -13,11 +13,9 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from arcmargin.errors import UserError
-from arcmargin.metrics import score as scoring
-from arcmargin.metrics.table import metric
-from arcmargin.record import Damaged, Result, display_path
+from arcmargin.metrics.table import VALIDATION, metric
+from arcmargin.record import JOURNAL_FILE, Damaged, Result
 from arcmargin.report import journal
-from arcmargin.report.search import write_search
 from arcmargin.sweeps import search, state
 from arcmargin.sweeps.axes import Axis
 from arcmargin.sweeps.listing import listing
@@ -38,8 +36,10 @@ def run_search(
     settings = search.settings_of(given, score=config.score, epochs=config.epochs)
     seeds = _seeds(found, config.seed)
     each = given["each"]
-    spaces = _spaces(found, [each] if isinstance(each, str) else each, sweeper.folder.name)
-    path = sweeper.folder / journal.JOURNAL
+    spaces = _spaces(
+        found, [each] if isinstance(each, str) else each, sweeper.folder.absolute().name
+    )
+    path = sweeper.folder / JOURNAL_FILE
     recorded = {study.study_name: study.trials for study in journal.load(path)}
     batches = _Batches(sweeper, config.score)
     studies = search.search(
@@ -54,7 +54,7 @@ def run_search(
         total = len(spaces) * settings.n_trials * len(seeds)
         print(listing(batches.listed, more=batches.cut_off * (total - len(batches.listed))))
     else:
-        _conclude(studies, spaces, config.score, sweeper.folder)
+        _conclude(studies, spaces, sweeper.folder)
 
 
 def _seeds(found: Sequence[Axis], otherwise: int) -> list[int]:
@@ -110,7 +110,7 @@ class _Batches:
         plans = [self.sweeper.plan(_overrides(job), _label(job)) for job in batch]
         self.listed += plans
         if not self.sweeper.dry_run:
-            self.sweeper.launch(plans)
+            self.sweeper.launch([plan.overrides for plan in plans])
         outcomes = [_outcome(plan.folder, self.score) for plan in plans]
         if None in outcomes and (self.sweeper.dry_run or state.stopped(self.sweeper.folder)):
             self.cut_off = True
@@ -128,7 +128,7 @@ def _outcome(folder: Path, score: str) -> search.Outcome | None:
     if not result.finished:
         return search.Outcome(None, curve)
     if not curve:
-        known = ", ".join(name for name in result.curves if name.startswith(scoring.VALIDATION))
+        known = ", ".join(name for name in result.curves if name.startswith(VALIDATION))
         raise UserError(f"score={score} is not measured by these runs; they have {known}")
     accuracy = [-math.inf if one is None else one for one in result.curves["val_accuracy"]]
     tested = accuracy.index(max(accuracy)) if result.checkpoint == "best.ckpt" else -1
@@ -147,29 +147,18 @@ def _label(job: search.Job) -> str:
 
 
 def _conclude(
-    studies: Sequence[optuna.Study], spaces: Sequence[search.Space], score: str, folder: Path
+    studies: Sequence[optuna.Study], spaces: Sequence[search.Space], folder: Path
 ) -> None:
-    """best.yaml and the pictures; says what was best."""
-    known = metric(score.removeprefix(scoring.VALIDATION))
+    """best.yaml; says what was best."""
     found = []
     for study, space in zip(studies, spaces, strict=True):
-        ended = study.get_trials(states=(TrialState.COMPLETE,))
-        if not ended:
+        if not study.get_trials(states=(TrialState.COMPLETE,)):
             continue
-        best = study.best_trial
+        best, score = study.best_trial, metric(study.user_attrs["score"])
         chosen = space.overrides(best.params)
         overrides = [*space.fixed, *chosen]
-        found.append({"study": space.name, score: best.value, "overrides": overrides})
-        shown = f"{known.title} {known.shown(best.value or 0.0)} {known.unit}".strip()
-        log.info(
-            "%s: best of %d trials: validation %s: %s",
-            space.name,
-            len(study.trials),
-            shown,
-            " ".join(chosen),
-        )
+        found.append({"study": space.name, score.name: study.best_value, "overrides": overrides})
+        shown = f"{score.title} {score.with_unit(study.best_value)}: {' '.join(chosen)}"
+        log.info("%s: best of %d trials: %s", space.name, len(study.trials), shown)
     if found:
         OmegaConf.save(OmegaConf.create(found), folder / BEST)
-        page = write_search(folder, folder / "report", score)
-        if page:
-            log.info("%s", display_path(page))

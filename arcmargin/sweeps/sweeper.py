@@ -43,7 +43,8 @@ class JobSweeper(Sweeper):
     def setup(self, **context: Any) -> None:
         self.context = context
         self.config: DictConfig = context["config"]
-        self.loader = context["hydra_context"].config_loader
+        self.hydra_context = context["hydra_context"]
+        self.loader = self.hydra_context.config_loader
         self.folder = Path(self.config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -67,14 +68,16 @@ class JobSweeper(Sweeper):
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         return Planned(label, list(overrides), config, folder)
 
-    def launch(self, plans: Sequence[Planned]) -> Sequence[JobReturn]:
+    def launch(self, batch: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
         """Runs the jobs, as many at once as the launcher does. Raises what a job did not catch."""
         if self.launcher is None:  # a sweep that is only listed starts nothing and writes nothing
             self.folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, self.folder / MULTIRUN_FILE)
             self.launcher = Plugins.instance().instantiate_launcher(**self.context)
-        returned = self.launcher.launch([plan.overrides for plan in plans], self._launched)
-        self._launched += len(plans)
+        if not isinstance(self.launcher, SweepLauncher):  # ours composes them all before it begins
+            self.validate_batch_is_legal(batch)
+        returned = self.launcher.launch(batch, self._launched)
+        self._launched += len(batch)
         for one in returned:
             _ = one.return_value  # Hydra keeps an exception there
         return returned
@@ -84,15 +87,14 @@ class GridSweeper(JobSweeper):
     """hydra/sweeper=grid, the default: every combination."""
 
     def run(self, found: Sequence[Axis]) -> Any:
-        labels = axes.jobs(axis for axis in found if axis.varies)
-        plans = [
-            self.plan(overrides, " ".join(label))
-            for overrides, label in zip(axes.jobs(found), labels, strict=True)
-        ]
+        batch = axes.jobs(found)
         if not self.dry_run:
-            return [self.launch(plans)]
+            self.plan(batch[0], "")  # an unknown key is said before anything is written
+            return [self.launch(batch)]
         from arcmargin.sweeps.listing import listing
 
+        labels = axes.jobs(axis for axis in found if axis.varies)
+        plans = [self.plan(job, " ".join(label)) for job, label in zip(batch, labels, strict=True)]
         print(listing(plans))
         return None
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from arcmargin.errors import UserError
+from arcmargin.record import JOURNAL_FILE
 from arcmargin.report import journal
 from arcmargin.sweeps.axes import axes
 from arcmargin.sweeps.search import (
@@ -85,7 +86,7 @@ def test_the_same_seed_asks_for_the_same_trials():
 def test_a_search_that_was_cut_off_ends_like_an_undisturbed_one(
     pruner, cut_off_after, sampler, tmp_path_factory
 ):
-    path = tmp_path_factory.mktemp("sweep") / journal.JOURNAL
+    path = tmp_path_factory.mktemp("sweep") / JOURNAL_FILE
     how = Settings(n_trials=15, n_jobs=4, sampler=sampler, pruner=pruner, prune_after=2)
     seeds = (0, 1)
 
@@ -103,7 +104,7 @@ def test_a_search_that_was_cut_off_ends_like_an_undisturbed_one(
 
 
 def test_a_longer_search_goes_on_with_a_shorter_one(tmp_path):
-    path = tmp_path / journal.JOURNAL
+    path = tmp_path / JOURNAL_FILE
     (short,) = search([MARGINS], Bench(), Settings(n_trials=7))
     journal.save([short], path)
     recorded = {study.study_name: study.trials for study in journal.load(path)}
@@ -116,16 +117,16 @@ def test_a_longer_search_goes_on_with_a_shorter_one(tmp_path):
 
 def test_optunas_own_tools_read_the_journal(tmp_path):
     (study,) = search([MARGINS], Bench(), Settings(n_trials=5))
-    journal.save([study], tmp_path / journal.JOURNAL)
-    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / journal.JOURNAL))
+    journal.save([study], tmp_path / JOURNAL_FILE)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL_FILE))
     storage = optuna.storages.JournalStorage(backend)
     read = optuna.load_study(study_name="margins", storage=storage)
     assert trials(read) == trials(study) and read.best_value == study.best_value
-    assert [path.name for path in tmp_path.iterdir()] == [journal.JOURNAL]
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL_FILE]
 
 
 def test_a_damaged_journal_is_said(tmp_path):
-    path = tmp_path / journal.JOURNAL
+    path = tmp_path / JOURNAL_FILE
     path.write_text("no journal\nat all\n")
     with pytest.raises(UserError, match=r"study\.journal cannot be read .* delete it"):
         journal.load(path)
@@ -143,10 +144,13 @@ def test_a_trials_value_is_the_mean_over_the_seeds():
         assert list(trial.intermediate_values.values()) == pytest.approx(rising(jobs[0]).curve)
 
 
-@pytest.mark.parametrize("direction", [1, -1])
-def test_the_sampler_goes_where_the_score_is_better(direction):
+SCORES = [(1, "val_accuracy"), (-1, "val_intra_angle_deg")]
+
+
+@pytest.mark.parametrize(("direction", "name"), SCORES)
+def test_the_sampler_goes_where_the_score_is_better(direction, name):
     outcome = lambda job: Outcome(direction * score(job))  # noqa: E731
-    how = Settings(direction=direction, n_trials=60)
+    how = Settings(score=name, n_trials=60)
     (study,) = search([MARGINS], Bench(outcome), how)
     late = study.trials[40:]
     assert abs(study.best_params["m2"] - 0.3) < 0.06
@@ -194,18 +198,18 @@ def curves(seed, count) -> np.ndarray:
     return np.random.default_rng(seed).random((count, EPOCHS)).round(3)
 
 
-@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize(("direction", "name"), SCORES)
 @pytest.mark.parametrize("seed", range(5))
-def test_median_pruning_is_what_its_name_says(direction, seed):
+def test_median_pruning_is_what_its_name_says(direction, name, seed):
     earlier, running = curves(seed, 7), curves(seed + 100, 20)
-    study = Settings(direction=direction).make_study("")
+    study = Settings(score=name).make_study("")
     for curve in earlier:
         trial = study.ask()
         for epoch, value in enumerate(curve, 1):
             trial.report(value, epoch)
         study.tell(trial, curve[-1])
     for curve in running:
-        how = Settings(direction=direction, pruner="median", prune_after=2)
+        how = Settings(score=name, pruner="median", prune_after=2)
         pruning = Pruning(how, study.trials)
         best = np.maximum.accumulate(direction * curve)
         behind = best < np.median(direction * earlier, axis=0)
