@@ -41,7 +41,7 @@ def begin(
     """
     if decision.mode == "disabled":
         return None
-    # W&B's telemetry has no setting, only this variable; it would call home in offline mode too.
+    # W&B's telemetry has no setting, only this variable.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     with _command_line(command):
         try:

@@ -70,6 +70,8 @@ def start(
         "config": run_config(settings, config, folder),
         **(same_run(continues) if own_id() else {}),
     }
+    if os.environ.get("WANDB_CONSOLE"):
+        printed = None  # a person has chosen how W&B listens
     about = {"program": "-m arcmargin.run", "save_code": False, **code.version(config)}
     if printed is not None:
         about["console"] = "off"  # W&B hears no other streams than those of its import

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import pytest
+import wandb
 from synthetic_records import make_result
 from wandb_server import KEY
 
@@ -32,8 +33,8 @@ def test_the_command_is_the_runs_own_and_the_environment_goes_first(online, argu
 
 def test_no_word_goes_to_wandbs_own_telemetry(online, arguments):
     run = begin(Decision("online"), arguments, {})
-    run.log({"x": 1})
     run.finish()
+    wandb.teardown()  # it would be sent now at the latest
     assert not [request for request in online.requests if "otel" in request]
 
 
