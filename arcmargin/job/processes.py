@@ -91,6 +91,11 @@ def together() -> Iterator[None]:
     if place is None:
         yield
         return
+    if place.started_by == "srun" and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        if place.rank == 0:  # Lightning does not take --ntasks
+            said = f"srun started {place.size} processes; say so by --ntasks-per-node, not --ntasks"
+            print(f"arcmargin: {said}", file=sys.stderr)
+        sys.exit(2)
     store = _store(place)
     if place.rank > 0:
         sys.exit(_follow(store, place))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from arcmargin.errors import UserError
+from arcmargin.job import processes
 from arcmargin.record import display_path
 from arcmargin.sweeps import state
 from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher, has_ended
@@ -49,7 +50,8 @@ class Submission:
     def __call__(self) -> None:
         from arcmargin.sweeps import worker
 
-        worker.work(*self.payload)
+        with processes.together():
+            worker.work(*self.payload)
 
     def checkpoint(self) -> Any:
         from submitit.helpers import DelayedSubmission
@@ -84,6 +86,14 @@ class SubmititLauncher(SweepLauncher):
 
 class LocalLauncher(SubmititLauncher):
     """As many at once as there are cores for: submitit itself would start them all."""
+
+    def check(self) -> None:
+        super().check()
+        if (tasks := self.parameters.get("tasks_per_node") or 1) != 1:
+            raise UserError(
+                f"hydra.launcher.tasks_per_node={tasks} is for a cluster; here a job with "
+                f"trainer.devices={tasks} starts its processes itself"
+            )
 
     def executor(self) -> Any:
         import submitit
