@@ -11,6 +11,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
+from arcmargin.job.hydra_versions import main_arguments
 from arcmargin.job.identity import identity
 from arcmargin.job.schema import CONF
 from arcmargin.record import Result, Settings
@@ -65,13 +66,13 @@ def folders():
     return list(Path(HydraConfig.get().runtime.output_dir).parent.glob("*_seed*"))
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def quick(cfg):
     begin()
     finish(cfg)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def together(cfg):
     """A job ends when `cfg.epochs` jobs run beside one another."""
     folder = begin()
@@ -80,7 +81,7 @@ def together(cfg):
     finish(cfg)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def deadly(cfg):
     """The job of seed 0 kills its process, the first `cfg.epochs` times, while another one works."""
     folder = begin()
@@ -94,14 +95,14 @@ def deadly(cfg):
     finish(cfg)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def orphan(cfg):
     """Says its process's id and sleeps until somebody ends it."""
     (begin() / "process").write_text(str(os.getpid()))
     threading.Event().wait(600)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def broken(cfg):
     raise RuntimeError("a fault of ours")
 
