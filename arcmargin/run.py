@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from arcmargin.job import processes
+from arcmargin.job.hydra_versions import main_arguments
 from arcmargin.job.schema import CONF
 from arcmargin.sweeps import command_line, display, resolvers, signals, summary
 
@@ -41,7 +42,7 @@ def main(task: Callable[[], None] | None = None) -> None:
             display.end()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def _task(cfg: DictConfig) -> float | None:
     # torch and Lightning come with these: --help and a typo answer at once.
     from arcmargin.sweeps import job

@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from arcmargin.errors import Interrupted
+from arcmargin.job.hydra_versions import main_arguments
 from arcmargin.job.identity import identity
 from arcmargin.job.schema import CONF
 from arcmargin.record import Result, Settings
@@ -70,13 +71,13 @@ def folders():
     return list(Path(HydraConfig.get().runtime.output_dir).parent.glob("*_seed*"))
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def quick(cfg):
     begin()
     finish(cfg)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def together(cfg):
     """A job ends when `cfg.epochs` jobs run beside one another."""
     folder = begin()
@@ -85,7 +86,7 @@ def together(cfg):
     finish(cfg)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def deadly(cfg):
     """The job of seed 0 kills its process, the first `cfg.epochs` times, while another one works."""
     folder = begin()
@@ -99,7 +100,7 @@ def deadly(cfg):
     finish(cfg)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def orphan(cfg):
     """Says its process's id and sleeps until somebody ends it."""
     folder = begin()
@@ -140,7 +141,7 @@ def measured(cfg):
     finish(cfg, curves=curves, durations={"total_s": 4.0})
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config", **main_arguments())
 def broken(cfg):
     raise RuntimeError("a fault of ours")
 

@@ -10,6 +10,8 @@ import pytest
 
 from arcmargin.record import find_results
 
+# One wheel for all of them: in one process.
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("wheel")]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,7 +43,6 @@ def installed(tmp_path_factory):
     return command, site
 
 
-@pytest.mark.long
 def test_it_carries_the_package_its_configuration_and_its_plugin(installed, tmp_path):
     command, site = installed
     where = "import arcmargin, hydra_plugins.arcmargin_launchers as launchers; "
@@ -53,7 +54,6 @@ def test_it_carries_the_package_its_configuration_and_its_plugin(installed, tmp_
     assert not {"conf", "tests", "scripts"} & {path.name for path in site.iterdir()}
 
 
-@pytest.mark.long
 def test_a_run_is_embedded_and_exported(installed, tmp_path):
     command, _ = installed
     command("arcmargin", "header=cosface", "+debug=fast", "logger=none", cwd=tmp_path)
@@ -63,7 +63,6 @@ def test_a_run_is_embedded_and_exported(installed, tmp_path):
     assert "backbone.pt2" in said
 
 
-@pytest.mark.long
 def test_a_sweep_finds_the_launcher_and_is_reported(installed, tmp_path):
     command, _ = installed
     settings = ("header=arcface,cosface", "+debug=fast", "logger=none", "sweep=heads")
@@ -75,7 +74,6 @@ def test_a_sweep_finds_the_launcher_and_is_reported(installed, tmp_path):
     assert (tmp_path / "report" / "index.html").exists()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["", "-report", "-embed", "-verify", "-export"])
 def test_every_command_says_how_it_is_used(installed, tmp_path, name):
     command, _ = installed

@@ -4,6 +4,7 @@ conf/config.yaml says what they mean. A new option is one line here and one ther
 """
 
 import difflib
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -102,6 +103,7 @@ class Schema:
     on_error: str = option("continue", changes_result=False, choices=("continue", "raise"))
 
 
+@functools.cache  # once a process
 def store() -> None:
     """Makes it known to Hydra as `schema`, which conf/config.yaml begins with."""
     ConfigStore.instance().store(name="schema", node=Schema)

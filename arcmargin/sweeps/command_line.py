@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arcmargin.errors import UserError
 from arcmargin.job import schema
+from arcmargin.job.hydra_versions import version_base
 from arcmargin.job.user_errors import sentence, users_mistake
 from arcmargin.sweeps.axes import quoted
 
@@ -129,7 +130,7 @@ def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) ->
         if not folders[-1].is_dir():
             raise UserError(f"--config-dir {options.config_dir} is not a folder")
         further = [f"hydra.searchpath=[file://{folders[-1]}]"]
-    with initialize_config_dir(str(conf), job_name="run", version_base="1.3"):
+    with initialize_config_dir(str(conf), job_name="run", **version_base()):
         loader = GlobalHydra.instance().config_loader()
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
         multirun = options.multirun or "hydra.mode=MULTIRUN" in arguments

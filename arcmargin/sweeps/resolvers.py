@@ -1,16 +1,17 @@
 """What conf/config.yaml asks of the code: `${run_folder:}` and `${job_log_handlers:...}`."""
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from arcmargin.job import schema
+from arcmargin.job.hydra_versions import register_resolver
 from arcmargin.job.identity import folder_name
 
 
 def register() -> None:
     """Makes them and the schema known, in the main process and in each worker."""
     schema.store()
-    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
-    OmegaConf.register_new_resolver("job_log_handlers", _job_log_handlers, replace=True)
+    register_resolver("run_folder", _run_folder)
+    register_resolver("job_log_handlers", _job_log_handlers)
 
 
 def _run_folder(*, _root_: DictConfig) -> str:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from arcmargin.data.image_data import Batches, ImageData, Normalise, Split
 from arcmargin.job import schema
 from arcmargin.job.build import Choices, build_backbone, settings_of
+from arcmargin.job.hydra_versions import version_base
 from arcmargin.record import Settings
 from arcmargin.training.module import MarginModule
 from arcmargin.training.train import train
@@ -130,7 +131,7 @@ def _compiled() -> dict[str, Any]:
 
 def configuration(settings: list[str]) -> DictConfig:
     schema.store()
-    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+    with initialize_config_dir(str(schema.CONF), **version_base()):
         return compose("config", settings, return_hydra_config=True)
 
 

@@ -289,7 +289,7 @@ def test_the_examples_of_paddle(
     losses: list[float],
     softmax: list[list[float]],
 ) -> None:
-    """paddle.nn.functional.margin_cross_entropy(margin2=0.5, scale=64): of version 2.2, and since 2.6."""
+    """paddle.nn.functional.margin_cross_entropy(margin2=0.5, scale=64): of 2.2, and since 2.6."""
     rows = torch.tensor(cosines, dtype=torch.float64)
     got = 64 * rows
     own = torch.arange(2), torch.tensor(labels)

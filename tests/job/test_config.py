@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from arcmargin.job.build import build_backbone
+from arcmargin.job.hydra_versions import version_base
 from arcmargin.job.schema import CONF, store
 
 
@@ -22,7 +23,7 @@ def options(group):
 def composed(*overrides):
     GlobalHydra.instance().clear()
     store()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **version_base()):
         return compose("config", overrides=list(overrides))
 
 

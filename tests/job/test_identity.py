@@ -3,13 +3,14 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
+from arcmargin.job.hydra_versions import version_base
 from arcmargin.job.identity import folder_name, identity
 from arcmargin.job.schema import CONF, store
 
 
 def composed(*overrides):
     store()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **version_base()):
         return compose("config", overrides=list(overrides))
 
 

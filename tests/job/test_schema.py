@@ -5,12 +5,13 @@ from hydra import compose, initialize_config_dir
 
 from arcmargin.errors import UserError
 from arcmargin.job import schema
+from arcmargin.job.hydra_versions import version_base
 from arcmargin.job.schema import CONF
 
 
 def composed(*overrides):
     schema.store()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **version_base()):
         return compose("config", overrides=list(overrides))
 
 

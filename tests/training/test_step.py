@@ -11,6 +11,7 @@ from arcmargin.data.augment import RandomShift
 from arcmargin.data.image_data import Batches, Split
 from arcmargin.headers import Header
 from arcmargin.job.build import build_backbone
+from arcmargin.job.hydra_versions import version_base
 from arcmargin.job.schema import CONF, store
 from arcmargin.training.callbacks import Monitor
 from arcmargin.training.module import MarginModule
@@ -28,7 +29,7 @@ class NoReading(TorchDispatchMode):
 
 def module_of(header):
     store()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **version_base()):
         cfg = compose("config", [f"header={header}", "backbone.width=4", "backbone.hidden=8"])
     torch.manual_seed(0)
     return MarginModule(
