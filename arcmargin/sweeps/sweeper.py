@@ -73,7 +73,11 @@ class JobSweeper(Sweeper):
             self.folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, self.folder / MULTIRUN_FILE)
             self.launcher = Plugins.instance().instantiate_launcher(**self.context)
-        returned = self.launcher.launch([plan.overrides for plan in plans], self._launched)
+        if isinstance(self.launcher, SweepLauncher):
+            composed = [(plan.overrides, plan.config) for plan in plans]
+            returned = self.launcher.launch_composed(composed, self._launched)
+        else:
+            returned = self.launcher.launch([plan.overrides for plan in plans], self._launched)
         self._launched += len(plans)
         for one in returned:
             _ = one.return_value  # Hydra keeps an exception there
