@@ -93,9 +93,17 @@ class SweepLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        load = self.hydra_context.config_loader.load_sweep_config
+        composed = [(list(one), load(self.config, list(one))) for one in job_overrides]
+        return self.launch_composed(composed, initial_job_idx)
+
+    def launch_composed(
+        self, composed: Sequence[tuple[list[str], DictConfig]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """The same for jobs whose configurations our own sweepers have composed already."""
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         try:
-            jobs = [self._job(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
+            jobs = [_job(*one, initial_job_idx + i) for i, one in enumerate(composed)]
             todo = self._todo(jobs)
             if todo:
                 todo[0].folder.parent.mkdir(parents=True, exist_ok=True)
@@ -103,13 +111,6 @@ class SweepLauncher(Launcher):
         except UserError as error:
             refuse(error)
         return [_returned(job) for job in jobs]
-
-    def _job(self, overrides: list[str], number: int) -> Job:
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config):
-            config.hydra.job.num, config.hydra.job.id = number, str(number)
-        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
-        return Job(number, overrides, config, folder.absolute())
 
     def _todo(self, jobs: Sequence[Job]) -> list[Job]:
         todo = []
@@ -249,6 +250,13 @@ def visible_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return done.stdout.split()
+
+
+def _job(overrides: list[str], config: DictConfig, number: int) -> Job:
+    with open_dict(config):
+        config.hydra.job.num, config.hydra.job.id = number, str(number)
+    folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+    return Job(number, overrides, config, folder.absolute())
 
 
 def _reporter(job: Job, name: str | None = None) -> Reporter:

@@ -74,10 +74,14 @@ class JobSweeper(Sweeper):
             self.folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, self.folder / MULTIRUN_FILE)
             self.launcher = Plugins.instance().instantiate_launcher(**self.context)
-        if not isinstance(self.launcher, SweepLauncher):  # ours composes them all before it begins
+        if isinstance(self.launcher, SweepLauncher):
+            composed = [(plan.overrides, plan.config) for plan in plans]
+            returned = self.launcher.launch_composed(composed, self._launched)
+        else:
+            batch = [plan.overrides for plan in plans]
             self.validate_batch_is_legal(batch)
-        returned = self.launcher.launch(batch, self._launched)
-        self._launched += len(batch)
+            returned = self.launcher.launch(batch, self._launched)
+        self._launched += len(plans)
         for one in returned:
             _ = one.return_value  # Hydra keeps an exception there
         return returned
