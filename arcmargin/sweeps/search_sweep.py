@@ -110,7 +110,7 @@ class _Batches:
         plans = [self.sweeper.plan(_overrides(job), _label(job)) for job in batch]
         self.listed += plans
         if not self.sweeper.dry_run:
-            self.sweeper.launch([plan.overrides for plan in plans])
+            self.sweeper.launch(plans)
         outcomes = [_outcome(plan.folder, self.score) for plan in plans]
         if None in outcomes and (self.sweeper.dry_run or state.stopped(self.sweeper.folder)):
             self.cut_off = True

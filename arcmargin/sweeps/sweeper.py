@@ -68,7 +68,7 @@ class JobSweeper(Sweeper):
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         return Planned(label, list(overrides), config, folder)
 
-    def launch(self, batch: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+    def launch(self, plans: Sequence[Planned]) -> Sequence[JobReturn]:
         """Runs the jobs, as many at once as the launcher does. Raises what a job did not catch."""
         if self.launcher is None:  # a sweep that is only listed starts nothing and writes nothing
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,9 +78,7 @@ class JobSweeper(Sweeper):
             composed = [(plan.overrides, plan.config) for plan in plans]
             returned = self.launcher.launch_composed(composed, self._launched)
         else:
-            batch = [plan.overrides for plan in plans]
-            self.validate_batch_is_legal(batch)
-            returned = self.launcher.launch(batch, self._launched)
+            returned = self.launcher.launch([plan.overrides for plan in plans], self._launched)
         self._launched += len(plans)
         for one in returned:
             _ = one.return_value  # Hydra keeps an exception there
@@ -91,14 +89,16 @@ class GridSweeper(JobSweeper):
     """hydra/sweeper=grid, the default: every combination."""
 
     def run(self, found: Sequence[Axis]) -> Any:
-        batch = axes.jobs(found)
+        labels = axes.jobs(axis for axis in found if axis.varies)
+        # An unknown key is said here, before anything is written.
+        plans = [
+            self.plan(overrides, " ".join(label))
+            for overrides, label in zip(axes.jobs(found), labels, strict=True)
+        ]
         if not self.dry_run:
-            self.plan(batch[0], "")  # an unknown key is said before anything is written
-            return [self.launch(batch)]
+            return [self.launch(plans)]
         from arcmargin.sweeps.listing import listing
 
-        labels = axes.jobs(axis for axis in found if axis.varies)
-        plans = [self.plan(job, " ".join(label)) for job, label in zip(batch, labels, strict=True)]
         print(listing(plans))
         return None
 

@@ -184,7 +184,7 @@ MISTAKES = {
     "syntax": (["m2=0.2,"], "m2=0.2,"),
     "another program": (["header._target_=os.system"], "no subclass of arcmargin.headers.Header"),
     "no program": (["header._target_=no.such.thing"], "cannot be imported"),
-    "no data": (["dataset={_target_: builtins.dict}"], "returns an arcmargin.data"),
+    "no data": (["dataset={_target_: builtins.dict}"], "takes the name of an option"),
     "nothing to freeze": (["backbone.frozen=true"], "needs weights to freeze"),
     "removed": (["~epochs"], "every run"),
     "no data at all": (["~dataset"], "dataset"),

@@ -1,6 +1,7 @@
 """Classes held out of training: chosen, kept apart, evaluated, recorded, reported."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
