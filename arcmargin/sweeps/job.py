@@ -5,17 +5,18 @@ import gc
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from arcmargin.errors import Interrupted
+from arcmargin.errors import Interrupted, UserError
 from arcmargin.files import alone
 from arcmargin.job.folder import finished, remove_if_empty
 from arcmargin.job.identity import identity
 from arcmargin.job.run import Curves, failed, pruned, run
+from arcmargin.job.user_errors import sentence
 from arcmargin.record import Result, Settings, display_path
 from arcmargin.sweeps import pruning, signals, state
 from arcmargin.sweeps.command_line import refuse_mistake
@@ -50,14 +51,6 @@ def run_in_sweep(cfg: DictConfig, folder: Path) -> float | None:
         remove_if_empty(folder)
         return None
     cfg.threads = cfg.threads or 1
-    try:
-        with alone(folder):
-            return _run_once(cfg, folder, sweep)
-    finally:
-        gc.collect()  # a trainer and its callbacks are a cycle, and would keep the job's images
-
-
-def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
     hydra_config = HydraConfig.get()
     reporter = Reporter(
         folder,
@@ -65,6 +58,18 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
         overrides=list(hydra_config.overrides.task),
         number=hydra_config.job.num,
     )
+    try:
+        with alone(folder):
+            return _run_once(cfg, folder, sweep, reporter)
+    except UserError as error:  # of the folder, before there was a run
+        reporter.end("failed", error=sentence(error))
+        return None
+    finally:
+        gc.collect()  # a trainer and its callbacks are a cycle, and would keep the job's images
+
+
+def _run_once(cfg: DictConfig, folder: Path, sweep: Path, reporter: Reporter) -> float | None:
+    hydra_config = HydraConfig.get()
     if before := finished(folder, identity(cfg)) or pruning.pruned(
         cfg, hydra_config.sweeper, folder
     ):
@@ -111,11 +116,12 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path) -> float | None:
             if signals.received():
                 reporter.end("interrupted")
                 raise KeyboardInterrupt from error
-            (folder / state.TRACEBACK).write_text(traceback.format_exc())
-            traceback.print_exc()  # into the job's log
             result = failed(cfg, error, *acting)
-            if finished(folder, identity(cfg)) is None:
-                result.write(folder)
+            with suppress(OSError, UserError):  # perhaps it failed because the disk is full
+                traceback.print_exc()  # into the job's log
+                (folder / state.TRACEBACK).write_text(traceback.format_exc())
+                if finished(folder, identity(cfg)) is None:
+                    result.write(folder)
             reporter.job.name = result.settings.name
             reporter.end("failed", error=result.error)
             if cfg.on_error == "raise":

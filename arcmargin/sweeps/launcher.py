@@ -26,7 +26,7 @@ from arcmargin.errors import UserError
 from arcmargin.job import processes
 from arcmargin.job.folder import finished
 from arcmargin.job.identity import identity
-from arcmargin.job.user_errors import sentence
+from arcmargin.job.user_errors import sentence, users_mistake
 from arcmargin.record import display_path
 from arcmargin.sweeps import state
 from arcmargin.sweeps.command_line import refuse
@@ -138,7 +138,8 @@ class SweepLauncher(Launcher):
             if isinstance(error, ProcessDied):
                 log.error("interrupted: %s (%s)", where, error)
             elif error is not None:
-                log.error("%s", "".join(traceback.format_exception(error)))
+                if users_mistake(error) is None:
+                    log.error("%s", "".join(traceback.format_exception(error)))
                 _reporter(job).end("failed", error=sentence(error))
 
     def payload(self, job: Job) -> tuple[Any, ...]:
@@ -201,10 +202,8 @@ class ProcessLauncher(SweepLauncher):
         self.workers = []
 
     def check(self) -> None:
-        if self.n_jobs == 0 or self.n_jobs < -1:
-            raise UserError(
-                f"hydra.launcher.n_jobs must be at least 1, or -1 for all, got {self.n_jobs}"
-            )
+        if self.n_jobs != -1:
+            check_count("n_jobs", self.n_jobs, "at least 1, or -1 for all")
 
     def _devices(self, jobs: int) -> list[str | None]:
         """The GPU of each process; None for the CPU."""
@@ -250,6 +249,12 @@ def visible_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return done.stdout.split()
+
+
+def check_count(key: str, value: Any, wanted: str = "at least 1") -> None:
+    """Raises UserError unless a launcher's setting is a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"hydra.launcher.{key} must be {wanted}, got {value}")
 
 
 def _job(overrides: list[str], config: DictConfig, number: int) -> Job:

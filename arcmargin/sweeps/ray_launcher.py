@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from arcmargin.errors import UserError
 from arcmargin.sweeps import state
 from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
+
+log = logging.getLogger("arcmargin")
 
 SECONDS_TO_END = 20.0  # for jobs that are to stop, before we go
 
@@ -37,7 +39,11 @@ class RayLauncher(SweepLauncher):
         from arcmargin.sweeps import worker
 
         self._join()
-        task = ray.remote(**self.remote)(worker.work)
+        try:
+            task = ray.remote(**self.remote)(worker.work)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"Ray cannot take hydra.launcher.ray.remote: {error}") from error
+        self._warn(ray.cluster_resources())
         asked = {task.remote(*self.payload(job)): job for job in jobs}
         sweep = jobs[0].folder.parent
         lost: dict[Job, Exception] = {}
@@ -61,6 +67,17 @@ class RayLauncher(SweepLauncher):
             self._stop(waiting)
             raise
         return lost
+
+    def _warn(self, there: Mapping[str, float]) -> None:
+        """Ray would wait for a larger cluster, in silence."""
+        for key, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+            wanted, most = self.remote.get(key) or 0, there.get(name, 0)
+            if wanted > most:
+                log.warning(
+                    "a job asks for hydra.launcher.ray.remote.%s=%g, and the whole cluster has %g: none "
+                    "begins before it has grown",
+                    *(key, wanted, most),
+                )
 
     def _stop(self, waiting: Sequence[Any]) -> None:
         """Those that run end as interrupted, the others do not begin."""

@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from arcmargin.errors import UserError
 from arcmargin.job import processes
 from arcmargin.record import display_path
 from arcmargin.sweeps import state
-from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher, has_ended
+from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher, check_count, has_ended
 
 log = logging.getLogger("arcmargin")
 
@@ -78,6 +78,7 @@ class SubmititLauncher(SweepLauncher):
             raise UserError(
                 "this hydra/launcher needs the extra 'submitit': pip install 'arcmargin[submitit]'"
             )
+        check_count("cpus_per_task", self.parameters.get("cpus_per_task", 1))
 
     @abstractmethod
     def executor(self) -> Any:
@@ -99,7 +100,8 @@ class LocalLauncher(SubmititLauncher):
         import submitit
 
         executor = submitit.AutoExecutor(self.folder, cluster="local")
-        executor.update_parameters(**self.parameters)
+        with _settings_checked():
+            executor.update_parameters(**self.parameters)
         return executor
 
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
@@ -155,6 +157,7 @@ class SlurmLauncher(SubmititLauncher):
 
     def check(self) -> None:
         super().check()
+        check_count("array_parallelism", self.at_once)
         if not _answer(["sinfo", "--version"]):
             raise UserError(
                 "hydra/launcher=submitit_slurm needs Slurm's commands, and there is no sinfo here; run "
@@ -175,10 +178,12 @@ class SlurmLauncher(SubmititLauncher):
         executor = submitit.AutoExecutor(
             self.folder, cluster="slurm", slurm_max_num_timeout=given.pop("max_num_timeout", 3)
         )
-        executor.update_parameters(
-            **{key if key in generic else f"slurm_{key}": value for key, value in given.items()},
-            slurm_array_parallelism=self.at_once,
-        )
+        names = {key: key if key in generic else f"slurm_{key}" for key in given}
+        with _settings_checked():
+            executor.update_parameters(
+                **{names[key]: value for key, value in given.items()},
+                slurm_array_parallelism=self.at_once,
+            )
         return executor
 
     def run(self, jobs: Sequence[Job]) -> dict[Job, Exception]:
@@ -232,6 +237,7 @@ class _PendingWatch:
 
     def __init__(self) -> None:
         self.asked = 0.0
+        self.silent = 0  # answers of Slurm's that did not come
         self.waiting_since = time.monotonic()
         self.said = ""
 
@@ -244,7 +250,11 @@ class _PendingWatch:
         self.asked = now
         queue = _queue()
         if queue is None:
+            self.silent += 1
+            if self.silent == 10:
+                log.warning("Slurm does not answer (squeue fails); waiting for it")
             return None
+        self.silent = 0
         ours = [queue[one.job_id] for one in running if one.job_id in queue]
         pending = [one for one in ours if one.state == "PENDING"]
         if len(pending) < len(ours) or not pending:
@@ -257,6 +267,17 @@ class _PendingWatch:
                 *(self.said, f", {why}" if why else "", len(pending)),
             )
         return queue
+
+
+@contextlib.contextmanager
+def _settings_checked() -> Iterator[None]:
+    """submitit checks them by assertions."""
+    try:
+        yield
+    except (AssertionError, NameError, TypeError, ValueError) as error:
+        raise UserError(
+            f"submitit cannot take these settings of hydra.launcher: {error}"
+        ) from error
 
 
 def _answer(command: Sequence[str]) -> str:

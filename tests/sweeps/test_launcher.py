@@ -143,13 +143,22 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path):
         main.kill()
 
 
-@pytest.mark.parametrize("n_jobs", [0, -2])
-def test_no_jobs_at_once_is_refused(n_jobs, tmp_path):
-    done = sweep(sweep_tasks.quick, f"hydra.launcher.n_jobs={n_jobs}", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"arcmargin: hydra.launcher.n_jobs must be at least 1, or -1 for all, got {n_jobs}\n"
-    )
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hydra.launcher.n_jobs=0"], "n_jobs must be at least 1, or -1 for all, got 0"),
+        (["hydra.launcher.n_jobs=-2"], "n_jobs must be at least 1, or -1 for all, got -2"),
+        (["hydra.launcher.n_jobs=many"], "n_jobs must be at least 1, or -1 for all, got many"),
+        (["hydra/launcher=sweep_local", "hydra.launcher.cpus_per_task=0"], "cpus_per_task must be"),
+        (["hydra/launcher=sweep_slurm", "hydra.launcher.array_parallelism=0"], "array_parallelism"),
+        (["hydra/launcher=sweep_local", "hydra.launcher.timeout_min=soon"], "submitit cannot take"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_one_sentence(arguments, said, tmp_path):
+    done = sweep(sweep_tasks.quick, *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("arcmargin: ") and said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
