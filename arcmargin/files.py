@@ -1,12 +1,13 @@
-"""One process at a time in a folder."""
+"""Files and folders: written whole or not at all, by one process at a time."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from arcmargin.errors import UserError
-from arcmargin.record import display_path
 
 try:
     import fcntl
@@ -49,3 +50,34 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
             except OSError:  # a file system without locks
                 locked = False
         yield locked
+
+
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], *, flush: bool = True
+) -> Path:
+    """Write a file beside `path`, flush it to disk, then rename it: readers see the old file or the
+    whole new one. Raises UserError when the folder is full or read-only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"cannot write {path}: {reason}; free some space or choose another folder"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return path
+
+
+def display_path(path: Path) -> str:
+    """Relative to where the user is, when it lies below."""
+    path, here = path.resolve(), Path.cwd().resolve()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

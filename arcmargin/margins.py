@@ -15,8 +15,6 @@ from collections.abc import Callable
 
 from arcmargin.errors import UserError
 
-NO_MARGIN = {"m1": 1.0, "m2": 0.0, "m3": 0.0}
-
 
 def check_margins(m1: float = 1.0, m2: float = 0.0, m3: float = 0.0) -> None:
     """Raise UserError unless the margins are finite, m1 >= 1, m2 >= 0 (radians) and m3 >= 0."""
@@ -31,17 +29,6 @@ def check_scale(s: float) -> None:
     """Raise UserError unless the scale is finite and positive."""
     if not (math.isfinite(s) and s > 0):
         raise UserError(f"s must be a finite number > 0, got {s}")
-
-
-def formula_name(m1: float, m2: float, m3: float) -> str:
-    """What the formula is called with these margins: by its paper where a single one acts."""
-    acting = [
-        key for key, value in zip(NO_MARGIN, (m1, m2, m3), strict=True) if value != NO_MARGIN[key]
-    ]
-    if not acting:
-        return "normface"
-    papers = {"m1": "sphereface", "m2": "arcface", "m3": "cosface"}
-    return papers[acting[0]] if len(acting) == 1 else "combined"
 
 
 def psi(phi: float) -> float:

@@ -7,23 +7,22 @@ means.
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import IO, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from arcmargin.errors import UserError
-from arcmargin.margins import NO_MARGIN
 
 SCHEMA = 2
 RECORD_FILE = "record.json"
 JOURNAL_FILE = "study.journal"  # of a search, in its sweep's folder
 STATUSES = ("finished", "failed", "pruned")
+NO_MARGIN = {"m1": 1.0, "m2": 0.0, "m3": 0.0}
 NO_RUNS_BELOW = {"checkpoints", ".hydra", "wandb", ".git"}
 
 
@@ -173,6 +172,17 @@ def _kind(name: str) -> str:
 
 
 # ---- what a run is ---------------------------------------------------------------------------------
+
+
+def formula_name(m1: float, m2: float, m3: float) -> str:
+    """What the formula is called with these margins: by its paper where a single one acts."""
+    acting = [
+        key for key, value in zip(NO_MARGIN, (m1, m2, m3), strict=True) if value != NO_MARGIN[key]
+    ]
+    if not acting:
+        return "normface"
+    papers = {"m1": "sphereface", "m2": "arcface", "m3": "cosface"}
+    return papers[acting[0]] if len(acting) == 1 else "combined"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,40 +401,6 @@ def find_results(*folders: Path | str) -> Found:
     pruned = [one for one in ordered if one.status == "pruned"]
     ended = [one for one in ordered if one.status != "pruned"]
     return Found(ended, list(damaged.values()), sorted(unfinished), pruned)
-
-
-# ---- files -----------------------------------------------------------------------------------------
-
-
-def write_atomically(
-    path: Path, write: Callable[[IO[bytes]], object], *, flush: bool = True
-) -> Path:
-    """Write a file beside `path`, flush it to disk, then rename it: readers see the old file or the
-    whole new one. Raises UserError when the folder is full or read-only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            if flush:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return path
-
-
-def display_path(path: Path) -> str:
-    """Relative to where the user is, when it lies below."""
-    path, here = path.resolve(), Path.cwd().resolve()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _plain(value: Any) -> Any:

@@ -19,8 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from arcmargin.files import display_path, write_atomically
 from arcmargin.job.provenance import git_commit
-from arcmargin.record import display_path, write_atomically
 
 PARTS = ("head", "epoch", "sweep", "start", "report")
 

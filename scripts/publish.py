@@ -23,7 +23,7 @@ import pandas as pd
 from publishing import noise, rows, tables
 
 from arcmargin.errors import UserError
-from arcmargin.record import display_path, write_atomically
+from arcmargin.files import display_path, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKED = re.compile(r"(<!-- (table|noise): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

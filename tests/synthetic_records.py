@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from arcmargin.margins import NO_MARGIN, matched_margins
+from arcmargin.margins import matched_margins
 from arcmargin.metrics import geometry
 from arcmargin.metrics.table import PREDICTED
-from arcmargin.record import Embeddings, OpenSet, Result, Settings, Snapshots
+from arcmargin.record import NO_MARGIN, Embeddings, OpenSet, Result, Settings, Snapshots
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")
 OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}

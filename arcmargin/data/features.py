@@ -15,7 +15,7 @@ from arcmargin.data.image_data import ImageData, Normalise, Split, evaluation_ba
 from arcmargin.data.mapped_images import MappedImages
 from arcmargin.data.progress import with_progress
 from arcmargin.errors import UserError
-from arcmargin.record import write_atomically
+from arcmargin.files import write_atomically
 
 log = logging.getLogger("arcmargin")
 

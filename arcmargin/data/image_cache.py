@@ -20,8 +20,7 @@ from jaxtyping import Bool, Int, Shaped, UInt8
 
 from arcmargin.data.mapped_images import MappedImages
 from arcmargin.errors import UserError
-from arcmargin.files import alone
-from arcmargin.record import display_path, write_atomically
+from arcmargin.files import alone, display_path, write_atomically
 
 log = logging.getLogger("arcmargin")
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from arcmargin.data.image_files import list_images
 from arcmargin.errors import UserError
+from arcmargin.files import write_atomically
 from arcmargin.inference.trained import add_arguments, command_line, load
-from arcmargin.record import write_atomically
 
 
 @command_line

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from arcmargin.errors import UserError
+from arcmargin.files import write_atomically
 from arcmargin.inference.trained import Trained, add_arguments, command_line, load
-from arcmargin.record import write_atomically
 
 SUFFIX = {"torch": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-4  # of the largest number in an embedding

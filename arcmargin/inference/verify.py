@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float
 from arcmargin.data.image_files import SUFFIXES, Encoded
 from arcmargin.data.pair_lists import PairList, pair_files, read_list
 from arcmargin.errors import UserError
+from arcmargin.files import write_atomically
 from arcmargin.inference.trained import add_arguments, command_line, load
 from arcmargin.metrics.open_set import evaluate
 from arcmargin.metrics.pairs import Pairs
 from arcmargin.metrics.score_counts import of_scores
 from arcmargin.metrics.similarity import unit_rows
 from arcmargin.metrics.verification import threshold_at_far
-from arcmargin.record import Result, write_atomically
+from arcmargin.record import Result
 
 FARS = ("1e-1", "1e-2", "1e-3", "1e-4")
 SHOWN = 20  # pairs on the screen

@@ -22,13 +22,12 @@ from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.job.identity import header_name, identity
 from arcmargin.margins import (
-    NO_MARGIN,
     infeasible_margin_message,
     is_feasible,
     matched_margins,
     neighbour_angle,
 )
-from arcmargin.record import Settings
+from arcmargin.record import NO_MARGIN, Settings
 from arcmargin.training.checkpoints import load_body
 from arcmargin.training.module import Description, MarginModule
 

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from arcmargin.errors import UserError
-from arcmargin.files import LOCK_FILE
-from arcmargin.record import RECORD_FILE, Damaged, Result, display_path
+from arcmargin.files import LOCK_FILE, display_path
+from arcmargin.record import RECORD_FILE, Damaged, Result
 
 log = logging.getLogger("arcmargin")
 

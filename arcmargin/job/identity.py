@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.job.schema import what_changes_the_result
-from arcmargin.margins import NO_MARGIN, formula_name
+from arcmargin.record import NO_MARGIN, formula_name
 
 # Known by name, as importing the class takes seconds and a folder's name must not.
 FORMULA = ("arcmargin.headers.MarginHeader", "arcmargin.headers.margin.MarginHeader")

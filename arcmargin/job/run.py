@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import Interrupted, UserError
+from arcmargin.files import display_path
 from arcmargin.job import folder as run_folder
 from arcmargin.job import processes, schema
 from arcmargin.job.identity import identity
@@ -18,7 +19,7 @@ from arcmargin.job.provenance import git_commit, versions
 from arcmargin.job.terminal import result_table
 from arcmargin.job.user_errors import sentence
 from arcmargin.margins import predicted_gap_deg
-from arcmargin.record import Result, Settings, display_path
+from arcmargin.record import Result, Settings
 from arcmargin.tracking.log_file import LogFile
 
 if TYPE_CHECKING:  # seconds that --help and a typo need not wait for

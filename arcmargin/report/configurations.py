@@ -6,9 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arcmargin.margins import NO_MARGIN
 from arcmargin.metrics.table import number
-from arcmargin.record import Result, Settings
+from arcmargin.record import NO_MARGIN, Result, Settings
 from arcmargin.report.style import HEADER_COLOURS
 
 PLAIN_SOFTMAX = "linear"  # the layer without scale and margin: the other baseline

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from arcmargin.files import write_atomically
 from arcmargin.metrics.table import PREDICTED, metric
-from arcmargin.record import Embeddings, Result, write_atomically
+from arcmargin.record import Embeddings, Result
 from arcmargin.report import drawing
 from arcmargin.report.style import FAINT, INK, legend, legend_entries, legend_inches, plain_text
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from arcmargin.margins import NO_MARGIN
+from arcmargin.record import NO_MARGIN
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.style import INK
 

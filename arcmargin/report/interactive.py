@@ -19,11 +19,11 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from arcmargin.errors import UserError
-from arcmargin.margins import NO_MARGIN
+from arcmargin.files import write_atomically
 from arcmargin.metrics import geometry
 from arcmargin.metrics.directions import directions
 from arcmargin.metrics.table import PREDICTED, metric
-from arcmargin.record import Embeddings, Result, Snapshots, write_atomically
+from arcmargin.record import NO_MARGIN, Embeddings, Result, Snapshots
 from arcmargin.report.drawing import density_at, with_direction
 from arcmargin.report.labels import words
 from arcmargin.report.style import class_colours

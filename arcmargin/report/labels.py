@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from arcmargin.margins import NO_MARGIN
 from arcmargin.metrics.table import number
+from arcmargin.record import NO_MARGIN
 from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration
 
 NOTHING = "–"

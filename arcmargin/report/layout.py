@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arcmargin.margins import NO_MARGIN
+from arcmargin.record import NO_MARGIN
 from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration, rank
 from arcmargin.report.grid import Cell
 from arcmargin.report.labels import words

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from arcmargin.margins import NO_MARGIN
 from arcmargin.metrics.table import PREDICTED, metric, number
+from arcmargin.record import NO_MARGIN
 from arcmargin.report.configurations import (
     Configuration,
     context,

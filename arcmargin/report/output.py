@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from arcmargin.errors import UserError
-from arcmargin.record import write_atomically
+from arcmargin.files import write_atomically
 from arcmargin.report.figures import save, save_pdf
 
 FILES_WRITTEN = ".report_files"  # the names of the files that reports wrote into this folder

@@ -12,12 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from arcmargin.errors import Interrupted, UserError
-from arcmargin.files import alone
+from arcmargin.files import alone, display_path
 from arcmargin.job.folder import finished, remove_if_empty
 from arcmargin.job.identity import identity
 from arcmargin.job.run import Curves, failed, pruned, run
 from arcmargin.job.user_errors import sentence
-from arcmargin.record import Result, Settings, display_path
+from arcmargin.record import Result, Settings
 from arcmargin.sweeps import pruning, signals, state
 from arcmargin.sweeps.command_line import refuse_mistake
 from arcmargin.sweeps.state import Reporter

@@ -23,11 +23,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from arcmargin.errors import UserError
+from arcmargin.files import display_path
 from arcmargin.job import processes
 from arcmargin.job.folder import finished
 from arcmargin.job.identity import identity
 from arcmargin.job.user_errors import sentence, users_mistake
-from arcmargin.record import display_path
 from arcmargin.sweeps import state
 from arcmargin.sweeps.command_line import refuse
 from arcmargin.sweeps.pruning import pruned

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from arcmargin.record import Damaged, Result, display_path
+from arcmargin.files import display_path
+from arcmargin.record import Damaged, Result
 from arcmargin.sweeps.display import format_duration
 from arcmargin.sweeps.sweeper import Planned
 

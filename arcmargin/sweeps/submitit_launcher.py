@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from arcmargin.errors import UserError
+from arcmargin.files import display_path
 from arcmargin.job import processes
-from arcmargin.record import display_path
 from arcmargin.sweeps import state
 from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher, check_count, has_ended
 

@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from arcmargin.files import display_path
 from arcmargin.job.user_errors import sentence, users_mistake
-from arcmargin.record import display_path
 from arcmargin.sweeps import display, state
 from arcmargin.sweeps.display import Display, format_duration
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import wandb
 
-from arcmargin.record import display_path, find_results
+from arcmargin.files import display_path
+from arcmargin.record import find_results
 from arcmargin.report.tables import read_csv
 from arcmargin.tracking import mode as wandb_mode
 from arcmargin.tracking.start import begin, without_key

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from arcmargin.errors import UserError
-from arcmargin.record import write_atomically
+from arcmargin.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from pytorch_lightning.loggers.logger import Logger
 
+from arcmargin.files import display_path
 from arcmargin.metrics.table import metric
-from arcmargin.record import RECORD_FILE, Result, Settings, display_path
+from arcmargin.record import RECORD_FILE, Result, Settings
 from arcmargin.tracking import code, download, media
 from arcmargin.tracking import mode as wandb_mode
 from arcmargin.tracking.log_file import LogFile

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from arcmargin.errors import UserError
-from arcmargin.record import display_path, write_atomically
+from arcmargin.files import display_path, write_atomically
 from arcmargin.training.module import Description, MarginModule
 
 log = logging.getLogger("arcmargin")
