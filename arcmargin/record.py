@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from arcmargin.errors import UserError
+from arcmargin.files import write_atomically
 
 SCHEMA = 2
 RECORD_FILE = "record.json"
