@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+EVENED = 1000  # classes; the repulsion takes time and memory with their square
+
 
 def psi(phi: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """cos φ continued beyond φ = π so that it never rises: (−1)^k cos φ − 2k with k = ⌊φ/π⌋.
@@ -61,7 +63,8 @@ def even_directions(num_classes: int, embedding_dim: int) -> Float[Tensor, "c d"
     """Unit vectors spread as evenly as the space allows.
 
     On a circle the regular polygon in class order; with D >= C − 1 the regular simplex, turned at
-    random; in between, random points after a fixed number of steps of mutual repulsion.
+    random; in between, random points after a fixed number of steps of mutual repulsion. Random points
+    alone where there are more than EVENED of them: among so many, the others are hardly nearer.
     """
     c, d = num_classes, embedding_dim
     if d == 2:
@@ -73,6 +76,8 @@ def even_directions(num_classes: int, embedding_dim: int) -> Float[Tensor, "c d"
         rotation = torch.linalg.qr(torch.randn(d, d))[0]
         return unit(simplex @ rotation[: c - 1]) if c > 1 else rotation[:1]
     points = unit(torch.randn(c, d))
+    if c > EVENED:
+        return points
     for step in torch.linspace(1.0, 0.0, 200).tolist():
         # Each point flees the softmax-weighted mean of the others, most of all its nearest.
         closeness = (points @ points.T).fill_diagonal_(-math.inf)

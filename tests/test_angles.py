@@ -134,3 +134,10 @@ def test_even_directions_in_between_come_close_to_the_best_known(
 
 def test_one_class_has_a_direction() -> None:
     assert angles.even_directions(1, 5).norm().item() == pytest.approx(1)
+
+
+def test_so_many_even_directions_take_no_square_of_them() -> None:
+    """100,000 × 100,000 would be 40 GB."""
+    points = angles.even_directions(100_000, 8)
+    assert points.shape == (100_000, 8)
+    assert torch.allclose(points.norm(dim=1), torch.ones(100_000), atol=1e-5)

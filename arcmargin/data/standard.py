@@ -91,8 +91,6 @@ def omniglot(
 ) -> ImageData:
     """Omniglot: handwritten characters, 20 images each. Trained on those of the background alphabets;
     unless some of these are asked for, the unseen ones are all of the evaluation alphabets."""
-    from torchvision.datasets import Omniglot
-
     check_format(image_size, 1, "stop")
     if isinstance(unseen, str) and unseen != "evaluation":
         raise UserError(
@@ -100,15 +98,14 @@ def omniglot(
         )
 
     def read(background: bool) -> tuple[RawImages, list[str]]:
-        made = _found(
-            "Omniglot", data_dir, lambda: Omniglot(data_dir, background=background, download=True)
-        )
-        root = Path(made.target_folder)
-        found = made._characters  # alphabet/character, in no certain order
-        names = sorted(found)
-        files = sorted(root / found[label] / file for file, label in made._flat_character_images)
-        labels = np.array([names.index(str(file.parent.relative_to(root))) for file in files])
-        what = f"Omniglot {'background' if background else 'evaluation'}"
+        part = "background" if background else "evaluation"
+        root = _omniglot_folder(data_dir, part)
+        characters = sorted(path for path in root.glob("*/*") if path.is_dir())  # by alphabet
+        images = [sorted(character.glob("*.png")) for character in characters]
+        files = [file for own in images for file in own]
+        names = [character.relative_to(root).as_posix() for character in characters]
+        labels = np.repeat(np.arange(len(names)), [len(own) for own in images])
+        what = f"Omniglot {part}"
         shape = (1, image_size, image_size)
         read = read_images(files, shape, what=what, cache=cache_folder(cache))
         return RawImages(255 - np.asarray(read.pixels), labels), names  # ink on black, as in MNIST
@@ -125,6 +122,18 @@ def omniglot(
         test_fraction=test_fraction,
     )
     return add_unseen(data, *read(background=False)) if unseen == "evaluation" else data
+
+
+def _omniglot_folder(data_dir: str, part: str) -> Path:
+    """Where torchvision's download is unpacked to. Folders that are there are enough: torchvision itself
+    would insist on the archives that they came from."""
+    folder = Path(data_dir) / "omniglot-py" / f"images_{part}"
+    if not any(folder.glob("*/*/*.png")):
+        from torchvision.datasets import Omniglot
+
+        background = part == "background"
+        _found("Omniglot", data_dir, lambda: Omniglot(data_dir, background, download=True))
+    return folder
 
 
 def _found(name: str, data_dir: str, make: Callable[[], Any]) -> Any:

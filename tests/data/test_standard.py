@@ -1,5 +1,7 @@
 """Data sets with a name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -57,9 +59,8 @@ def test_a_missing_download_names_the_embedded_alternative(tmp_path, monkeypatch
 
 
 @pytest.fixture
-def omniglot_dir(tmp_path, monkeypatch):
-    """Torchvision's layout; only the archives' checksums are not asked for."""
-    monkeypatch.setattr("torchvision.datasets.omniglot.check_integrity", lambda *_: True)
+def omniglot_dir(tmp_path):
+    """The folders that torchvision unpacks, without its archives."""
     rng = np.random.default_rng(0)
     for part, alphabets in (("background", ("Greek", "Latin")), ("evaluation", ("Manipuri",))):
         for alphabet in alphabets:
@@ -86,6 +87,19 @@ def test_omniglots_unseen_characters_are_those_of_the_evaluation_alphabets(omnig
     assert np.array_equal(255 - np.asarray(small), data.unseen.images[0, 0].numpy())
     some = omniglot(data_dir=omniglot_dir, unseen=2, **OMNIGLOT)
     assert some.class_names == data.class_names[:2] and some.unseen_names == data.class_names[2:]
+
+
+@pytest.mark.long
+def test_all_of_omniglot(mnist_dir, tmp_path, monkeypatch):
+    """964 characters of 30 alphabets and 659 of 20, each written by 20 people (Lake et al. 2015)."""
+    if not (Path(mnist_dir) / "omniglot-py").is_dir():
+        pytest.skip(f"no Omniglot in {mnist_dir}")
+    monkeypatch.chdir(tmp_path)
+    data = omniglot(data_dir=mnist_dir, **OMNIGLOT)
+    assert (data.num_classes, len(data.unseen_names), len(data.unseen)) == (964, 659, 13_180)
+    assert sum(map(len, (data.train, data.val, data.test))) == 19_280
+    assert len({name.split("/")[0] for name in data.class_names}) == 30
+    assert len({name.split("/")[0] for name in data.unseen_names}) == 20
 
 
 def test_omniglot_that_is_not_there_is_explained(tmp_path, monkeypatch):
