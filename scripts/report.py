@@ -2,7 +2,7 @@
 
 import sys
 
-from arcmargin.report.write import main
+from arcmargin.tracking.download import main
 
 if __name__ == "__main__":
     sys.exit(main())
