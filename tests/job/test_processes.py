@@ -50,10 +50,10 @@ def test_a_run_in_two_processes_is_one_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_jobs_of_a_sweep_train_in_two_processes_each(tmp_path: Path) -> None:
-    done = arcmargin_process("--multirun", "seed=0,1", "sweep=two", *TWO, cwd=tmp_path)
+def test_a_job_of_a_sweep_trains_in_two_processes(tmp_path: Path) -> None:
+    done = arcmargin_process("--multirun", "seed=1", "sweep=two", *TWO, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(records(tmp_path, "outputs/sweeps/two/*")) == 2
+    assert len(records(tmp_path, "outputs/sweeps/two/*")) == 1
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ from arcmargin.training.module import Description, MarginModule
 from arcmargin.training.processes import JoinedProcesses
 from arcmargin.training.train import fit, train
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("several devices")]  # which share `two`
 
 CLASSES, TRAIN, BATCH = 5, 102, 20  # the last batch has two images: none for a third process
 SHARED = {"epochs": 3, "batch_size": BATCH, "seed": 0}
@@ -64,7 +64,8 @@ def data(case):
     if case == "float32":
         splits = [Split(split.images.float(), split.labels) for split in splits]
     names = tuple("abcde")
-    return ImageData("made", names, *splits, mean=torch.zeros(1), std=torch.ones(1))
+    no_pixels = {"mean": torch.zeros(1), "std": torch.ones(1), "pictures": False}
+    return ImageData("made", names, *splits, **no_pixels)
 
 
 def module(case):
@@ -165,7 +166,7 @@ def test_two_go_on_from_the_checkpoint_of_one_and_one_from_that_of_two(two, tmp_
     alone, result = trained("batch_norm", tmp_path / "alone")
     assert_equal([one["resumed"][0] for one in found], alone, rtol=0, atol=1e-9)
     last = folder / "stopped" / "checkpoints" / "last.ckpt"
-    resumed, after = trained("batch_norm", tmp_path / "resumed", resume=last)
+    resumed, after = trained("batch_norm", folder / "stopped", resume=last)
     assert_equal([resumed], alone, rtol=0, atol=1e-9)
     assert after.curves["train_loss"] == pytest.approx(result.curves["train_loss"], rel=1e-9)
     assert np.array_equal(after.arrays.snapshots.epochs, result.arrays.snapshots.epochs)
