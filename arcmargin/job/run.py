@@ -111,7 +111,7 @@ def _run(
         result.metrics["gap_predicted_deg"] = predicted_gap(settings)
         result.versions, result.git_commit = versions(), git_commit()
         result.wandb = tracker.where if tracker else None
-        pictures = _write_arrays_and_pictures(result, folder)
+        pictures = _write_arrays_and_pictures(result, folder, group)
         result.durations["total_s"] = time.perf_counter() - started
         result.write(folder)
     except BaseException as error:
@@ -171,9 +171,10 @@ def predicted_gap(settings: Settings) -> float | None:
     return predicted_gap_deg(s.m1 or 1.0, s.m2 or 0.0, s.m3 or 0.0, len(s.class_names))
 
 
-def _write_arrays_and_pictures(result: Result, folder: Path) -> list[Path]:
-    """All but the record, which comes last; returns the pictures."""
+def _write_arrays_and_pictures(result: Result, folder: Path, group: Path | None) -> list[Path]:
+    """All but the record, which comes last; returns the pictures. A group's pages share plotly.js."""
     from arcmargin.report import figures, interactive
+    from arcmargin.report.templates import share_plotly
 
     arrays = result.arrays
     if arrays is None:
@@ -182,7 +183,8 @@ def _write_arrays_and_pictures(result: Result, folder: Path) -> list[Path]:
     picture = figures.panel(result, arrays.embeddings)
     pictures = [figures.save(picture, folder / "embedding.png")]
     if result.settings.embedding_dim in (2, 3):  # something to turn or to replay
-        page = interactive.embedding_page(result, arrays.embeddings, arrays.snapshots)
+        plotly = share_plotly(group, folder) if group else None
+        page = interactive.embedding_page(result, arrays.embeddings, arrays.snapshots, plotly)
         pictures.append(interactive.write_page(folder / "embedding.html", page))
     return pictures
 

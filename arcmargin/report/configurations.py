@@ -1,4 +1,4 @@
-"""Results grouped into configurations: what their settings are, and which one is the baseline."""
+"""What a configuration is: runs that differ in nothing but the seed; its settings, its baseline."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -49,29 +49,6 @@ class Configuration(NamedTuple):
         return self.settings["header"] == PLAIN_SOFTMAX
 
 
-def configurations(results: Iterable[Result], extra: Sequence[str] = ()) -> list[Configuration]:
-    """Runs grouped by every setting; `extra` names further keys to keep apart, such as seed. Of
-    repeats with one seed only the last finished counts: they would pass for independent runs. But
-    where two sweeps hold the same run, the sweep is a setting like any other."""
-    results = list(results)
-    keys = dict.fromkeys([*SETTINGS, *further_settings(results), *extra])
-    if _sweeps_overlap(results, list(keys)):
-        keys["sweep"] = None
-    groups: dict[tuple[Any, ...], dict[Any, Result]] = defaultdict(dict)
-    for result in sorted(results, key=lambda result: result.finished):
-        group = groups[tuple(setting(result, key) for key in keys)]
-        seed = result.settings.seed
-        group[result.folder if seed is None else seed] = result
-    found = [
-        Configuration(
-            dict(zip(keys, values, strict=True)),
-            sorted(runs.values(), key=lambda run: rank("seed", run.settings.seed)),
-        )
-        for values, runs in groups.items()
-    ]
-    return sorted(found, key=lambda one: [rank(key, one.settings[key]) for key in keys])
-
-
 def name_sweeps(results: Iterable[Result]) -> None:
     """Sets each result's `sweep`: the folder that its run folder lies in, by as much of the path as
     tells it from the others."""
@@ -83,18 +60,6 @@ def name_sweeps(results: Iterable[Result]) -> None:
             break
     for result, home in zip(results, parents, strict=True):
         result.sweep = names[home]
-
-
-def _sweeps_overlap(results: Sequence[Result], keys: Sequence[str]) -> bool:
-    """Whether any two runs differ in nothing but the sweep."""
-    if len({result.sweep for result in results}) < 2:
-        return False
-    homes: dict[tuple[Any, ...], str] = {}
-    for result in results:
-        place = (*(setting(result, key) for key in keys), result.settings.seed)
-        if homes.setdefault(place, result.sweep) != result.sweep:
-            return True
-    return False
 
 
 def setting(result: Result, key: str) -> Any:
@@ -132,6 +97,10 @@ def rank(key: str, value: Any) -> tuple[Any, ...]:
         return (known.index(value) if value in known else len(known), value)
     as_number = number(value)
     return (value is not None, as_number is None, as_number or 0.0, str(value))
+
+
+def last_line(error: str | None) -> str:
+    return (error or "").strip().splitlines()[-1] if (error or "").strip() else ""
 
 
 # ---- the baseline ---------------------------------------------------------------------------------

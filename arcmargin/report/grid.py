@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from arcmargin.record import Damaged, Embeddings, Result
+from arcmargin.record import Damaged, Result
 from arcmargin.report import drawing
+from arcmargin.report.arrays import ArrayReader
 from arcmargin.report.figures import CENTRED, draw, result_lines, say
 from arcmargin.report.style import (
     INK,
@@ -41,6 +42,7 @@ def grid(
     *,
     title: str = "",
     angles: bool = False,
+    arrays: ArrayReader | None = None,
 ) -> Figure:
     """The comparison: embeddings, or with `angles` the histograms of theta_y and the nearest wrong
     theta. A single row is wrapped into lines. Several seeds in a cell: the picture is the first
@@ -67,7 +69,7 @@ def grid(
     tall = 0.55 * side if angles else side
     for row, line in enumerate(lines):
         for ax, cell in zip(axes[row], line, strict=False):
-            _fill(ax, cell, side, angles)
+            _fill(ax, cell, side, angles, arrays or ArrayReader())
             if angles and ax is axes[row, 0]:
                 ax.set_ylabel("% per degree", fontsize=8, color=INK, labelpad=1)
         if len(cells) == 1 or row == 0:
@@ -137,7 +139,7 @@ def _canvas(
     return figure, figure.subplots(rows, cols, squeeze=False, gridspec_kw=room)
 
 
-def _fill(ax: Axes, cell: Cell, inches: float, angles: bool) -> None:
+def _fill(ax: Axes, cell: Cell, inches: float, angles: bool, arrays: ArrayReader) -> None:
     """Draw a cell's first finished run with its numbers above, or say why there is none."""
     finished = [result for result in cell.results if result.finished]
     lines = result_lines(finished)
@@ -146,7 +148,7 @@ def _fill(ax: Axes, cell: Cell, inches: float, angles: bool) -> None:
         say(ax, _why_empty(cell), inches, most)
     else:
         try:
-            data = Embeddings.load(finished[0].folder or "")
+            data = arrays.embeddings(finished[0])
             if angles and len(drawing.with_direction(data)[1]):
                 median, low = drawing.angle_histograms(ax, data)
                 lines = [f"margin: median {median:.1f}°", f"5 % of samples below {low:.1f}°"]

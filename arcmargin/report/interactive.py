@@ -1,14 +1,11 @@
 """Interactive pages: one run's circle or sphere, and several runs side by side with one camera.
 
-A page is one file that opens without a network: assets/page.html, plotly.js, and the data as JSON
-in which unit vectors are 16-bit integers (0.002 degrees), so that 10,000 points stay small.
+A page opens from a file, without a network: assets/embedding.html, plotly.js, and the data as JSON in
+which unit vectors are 16-bit integers (0.002 degrees), so that 10,000 points stay small.
 """
 
 import base64
-import html
 import io
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from plotly.offline import get_plotlyjs
 
 from arcmargin.errors import UserError
 from arcmargin.files import write_atomically
@@ -27,10 +23,11 @@ from arcmargin.record import NO_MARGIN, Embeddings, Result, Snapshots
 from arcmargin.report.drawing import density_at, with_direction
 from arcmargin.report.labels import words
 from arcmargin.report.style import class_colours
+from arcmargin.report.templates import asset, plotly_tag, render, script_json
 
-TEMPLATE = Path(__file__).parent / "assets" / "page.html"
 CONTEXTS = {2: 2, 3: 1}  # WebGL contexts that a plot of so many dimensions takes
 MOST_CONTEXTS = 14  # on a page: browsers keep about 16 alive
+COMPARED = "compare"  # the folder with the data of runs to compare
 MOST_POINTS = 10_000  # of the test split; shared out between the plots of a comparison
 MOST_REPLAYED = 200_000  # points x moments of a page
 THUMBNAIL_SIDE = 48  # pixels
@@ -57,34 +54,63 @@ class Run(NamedTuple):
 
 
 def embedding_page(
-    result: Result, embeddings: Embeddings, snapshots: Snapshots | None = None
+    result: Result,
+    embeddings: Embeddings,
+    snapshots: Snapshots | None = None,
+    plotly: str | None = None,
 ) -> str:
-    """One run's circle (2-D) or sphere (3-D) as HTML; with snapshots, training's replay."""
+    """One run's circle (2-D) or sphere (3-D) as HTML; with snapshots, training's replay. `plotly` is
+    the address of plotly.js for the pages of several runs; without it the page holds its own."""
     if embeddings.embeddings.ndim != 2 or embeddings.embeddings.shape[1] not in NOTES:
         raise UserError(
             "an interactive page needs 2-D or 3-D embeddings, got shape "
             f"{embeddings.embeddings.shape}"
         )
-    return _page([Run(result, embeddings, snapshots)], [], result.settings.name)
+    run = Run(result, embeddings, snapshots)
+    sprites: list[dict[str, Any]] = []
+    panel = _panel(run, MOST_POINTS, MOST_REPLAYED, sprites)
+    return _page(result.settings.name, [run], [_about(run) | {"panel": panel}], sprites, plotly)
 
 
-def comparison_page(runs: Sequence[Run], title: str = "Headers side by side") -> str:
-    """Several runs of the same classes: one camera, one slider and one legend for all of them.
+def comparison(
+    runs: Sequence[Run],
+    shown: Sequence[int] | None = None,
+    title: str = "Headers side by side",
+    plotly: str | None = None,
+    back: str | None = None,
+) -> dict[str, str]:
+    """Files: compare.html, in which several runs of the same classes have one camera, one slider and
+    one legend, and the data of those runs that it does not hold itself.
 
-    The first seven circles or fourteen spheres are live plots; further runs, and those of more than
-    three dimensions, are pictures that open their own page.
+    It shows the runs of `shown` (default: all), or others of them: compare.html#runs=0,4. The first
+    seven circles or fourteen spheres are live plots; further runs, and those of more than three
+    dimensions, are pictures that open their own page.
     """
     if not runs:
         raise UserError("a comparison page needs at least one run, got none")
-    live: list[Run] = []
-    rest: list[Run] = []
-    contexts = 0
-    for run in runs:
-        needed = CONTEXTS.get(run.embeddings.embeddings.shape[1], MOST_CONTEXTS + 1)
-        fits = contexts + needed <= MOST_CONTEXTS
-        contexts += needed if fits else 0
-        (live if fits else rest).append(run)
-    return _page(live, rest, title)
+    shown = range(len(runs)) if shown is None else shown
+    most = [MOST_CONTEXTS // CONTEXTS[dim] for dim in map(_dim, runs) if dim in CONTEXTS]
+    live = max(1, min([len(runs), *most]))
+    at_once, contexts = set(), 0
+    for index in shown:
+        needed = CONTEXTS.get(_dim(runs[index]), MOST_CONTEXTS + 1)
+        if contexts + needed <= MOST_CONTEXTS:
+            contexts += needed
+            at_once.add(index)
+    sprites: list[dict[str, Any]] = []
+    about, files = [], {}
+    for index, run in enumerate(runs):
+        about.append(_about(run))
+        if _dim(run) not in CONTEXTS:
+            continue
+        panel = _panel(run, 2 * MOST_POINTS // live, MOST_REPLAYED // live, sprites)
+        if index in at_once:
+            about[-1]["panel"] = panel
+        else:
+            about[-1]["file"] = name = f"{COMPARED}/{index}.js"
+            files[name] = f"arrived({index}, {script_json(panel)});\n"
+    page = _page(title, runs, about, sprites, plotly, shown=list(shown), back=back)
+    return {"compare.html": page, **files}
 
 
 def write_page(path: Path | str, page: str) -> Path:
@@ -92,37 +118,48 @@ def write_page(path: Path | str, page: str) -> Path:
     return write_atomically(Path(path), lambda file: file.write(page.encode()))
 
 
-def _page(live: list[Run], rest: list[Run], title: str) -> str:
-    runs = live + rest
+def _dim(run: Run) -> int:
+    return run.embeddings.embeddings.shape[1]
+
+
+def _page(
+    title: str,
+    runs: Sequence[Run],
+    about: list[dict[str, Any]],
+    sprites: list[dict[str, Any]],
+    plotly: str | None,
+    shown: Sequence[int] = (0,),
+    back: str | None = None,
+) -> str:
     names = _shared_class_names(runs)
-    sprites: list[dict[str, Any]] = []
-    panels = [_panel(run, len(live), sprites) for run in live]
-    shared = [
-        part for part in _setting(runs[0].result) if all(part in _setting(r.result) for r in runs)
-    ]
-    notes = [NOTES[dim] for dim in sorted({panel["dim"] for panel in panels})]
+    settings = [_setting(run.result) for run in runs]
+    shared = [part for part in settings[0] if all(part in one for one in settings)]
     data = {
         "title": title,
         "subtitle": " · ".join(shared),
-        "notes": " ".join(notes),
+        "notes": " ".join(NOTES[dim] for dim in sorted({*map(_dim, runs)} & NOTES.keys())),
         "classes": names,
         "colors": class_colours(len(names)),
         "counts": np.bincount(runs[0].embeddings.labels, minlength=len(names)).tolist(),
-        "panels": panels,
-        "cards": [_about(run.result) | {"picture": run.picture, "href": run.page} for run in rest],
+        "runs": about,
+        "shown": list(shown),
         "sprites": sprites,
+        "contexts": CONTEXTS,
+        "most_contexts": MOST_CONTEXTS,
+        "back": back,
     }
-    parts = {
-        "TITLE": html.escape(title),
-        # No "</script>" can end the element early: "<" is written as an escape.
-        "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
-        "PLOTLY": f"<script>{get_plotlyjs()}</script>" if panels else "",
-    }
-    template = TEMPLATE.read_text(encoding="utf-8")
-    return re.sub("__(TITLE|DATA|PLOTLY)__", lambda match: parts[match[1]], template)
+    turning = any(_dim(run) in NOTES for run in runs)
+    return render(
+        "embedding.html",
+        title=title,
+        style=asset("embedding.css"),
+        data=script_json(data),
+        plotly=plotly_tag(plotly) if turning else "",
+        script=asset("embedding.js"),
+    )
 
 
-def _shared_class_names(runs: list[Run]) -> list[str]:
+def _shared_class_names(runs: Sequence[Run]) -> list[str]:
     """The legend's names; checks that every run fits them."""
     counts = {len(run.embeddings.centres) for run in runs}
     given = {
@@ -147,10 +184,11 @@ def _shared_class_names(runs: list[Run]) -> list[str]:
     return [*names, *map(str, range(len(names), count))][:count]
 
 
-def _panel(run: Run, live: int, sprites: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the page needs for one live plot; appends to `sprites` what is not among them yet."""
+def _panel(run: Run, points: int, replayed: int, sprites: list[dict[str, Any]]) -> dict[str, Any]:
+    """A live plot of at most so many points, and of so many over all moments of its replay; appends to
+    `sprites` what is not among them yet."""
     whole, snapshots = run.embeddings, run.snapshots
-    rows = _choose(len(whole.labels), MOST_POINTS if live == 1 else 2 * MOST_POINTS // live)
+    rows = _choose(len(whole.labels), points)
     images, sprite = None, None
     if snapshots is not None and snapshots.thumbnails is not None:
         made = _sprite(snapshots.thumbnails)
@@ -160,23 +198,22 @@ def _panel(run: Run, live: int, sprites: list[dict[str, Any]]) -> dict[str, Any]
         images = np.full(len(whole.labels), -1)  # which thumbnail shows a row of the test split
         images[snapshots.rows] = np.arange(len(snapshots.rows))
         images = images[rows]
-    return _about(run.result) | {
-        "dim": whole.embeddings.shape[1],
+    return {
         "total": len(whole.labels),
         "final": {
             "labels": _pack(whole.labels[rows], "<i4"),
             "images": None if images is None else _pack(images, "<i4"),
             "moments": [_moment(whole.embeddings, whole.labels, whole.centres, rows)],
         },
-        "replay": None if snapshots is None else _replay(snapshots, live),
+        "replay": None if snapshots is None else _replay(snapshots, replayed),
         "track": None if snapshots is None else _track(run.result, snapshots),
         "predicted": run.result.metrics.get(PREDICTED),
         "sprite": sprite,
     }
 
 
-def _replay(snapshots: Snapshots, live: int) -> dict[str, Any]:
-    rows = _choose(len(snapshots.labels), MOST_REPLAYED // live // max(1, len(snapshots.epochs)))
+def _replay(snapshots: Snapshots, replayed: int) -> dict[str, Any]:
+    rows = _choose(len(snapshots.labels), replayed // max(1, len(snapshots.epochs)))
     moments = zip(snapshots.embeddings, snapshots.centres, strict=True)
     return {
         "epochs": snapshots.epochs.tolist(),
@@ -292,8 +329,9 @@ def _setting(result: Result) -> list[str]:
     return [part for part in parts if part]
 
 
-def _about(result: Result) -> dict[str, Any]:
-    """A run's name, scale, margins and results."""
+def _about(run: Run) -> dict[str, Any]:
+    """A run's name, scale, margins and results, and where its picture and its page are."""
+    result = run.result
     names = ["accuracy", "gap_mean_deg", PREDICTED, "centre_angle_min_deg", "intra_angle_p50_deg"]
     if result.metrics.get("gap_mean_deg") is not None:
         names.remove("centre_angle_min_deg")
@@ -307,4 +345,7 @@ def _about(result: Result) -> dict[str, Any]:
         "name": result.settings.name,
         "setting": " · ".join(_setting(result)[-last:]),
         "facts": facts,
+        "dim": _dim(run),
+        "picture": run.picture,
+        "href": run.page,
     }

@@ -9,7 +9,7 @@ import numpy as np
 from arcmargin.record import NO_MARGIN
 from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration, rank
 from arcmargin.report.grid import Cell
-from arcmargin.report.labels import words
+from arcmargin.report.labels import varying, words
 
 MOST_TOGETHER = 30  # cells that stay on one page although three or more keys span them
 MOST_COLS, MOST_ROWS = 5, 6  # of a page
@@ -138,13 +138,12 @@ def _page(
         for row in down
     ]
     if not rows and not cols:
-        return Page(cells, [""], [here[0].results[0].settings.name], _title(pages, which, ()))
-    free = () if set(MARGINS_AND_GAP) & {*rows, *cols, *pages} else found
+        return Page(cells, [""], [here[0].results[0].settings.name], _title(pages, which, found))
     return Page(
         cells,
-        [_title(rows, value, free) for value in down],
-        [_title(cols, value, free) for value in across],
-        _title(pages, which, ()),
+        [_title(rows, value, found, axes) for value in down],
+        [_title(cols, value, found, axes) for value in across],
+        _title(pages, which, found),
     )
 
 
@@ -191,15 +190,20 @@ def _follows(found: Sequence[Configuration], key: str, keys: Sequence[str]) -> b
     )
 
 
-def _title(keys: Sequence[str], value: Place, found: Sequence[Configuration]) -> str:
-    """`arcface`, `m2 = 0.2`, `2-D`; with `found`, the margin that goes with a header."""
+def _title(
+    keys: Sequence[str], value: Place, found: Sequence[Configuration], axes: Axes | None = None
+) -> str:
+    """`arcface`, `m2 = 0.2`, `2-D`; with a header its margin, s and so on, unless an axis shows them."""
     parts = [words(key, part) for key, part in zip(keys, value, strict=True)]
-    if "header" in keys:
+    if axes is not None and "header" in keys:
         same = [one for one in found if _fits(one, keys, value)]
-        margins = {tuple(one.settings[key] for key in NO_MARGIN) for one in same}
-        if len(margins) == 1:
-            own = zip(NO_MARGIN, margins.pop(), strict=True)
-            parts += [words(key, part) for key, part in own if part not in (None, NO_MARGIN[key])]
+        shown = {*axes.rows, *axes.cols, *axes.pages, "gap_deg", "sweep"}
+        for key in dict.fromkeys([*NO_MARGIN, *varying(found)]):
+            own = {one.settings[key] for one in same}
+            if key not in shown and len(own) == 1:
+                part = own.pop()
+                if part is not None and part != NO_MARGIN.get(key):
+                    parts.append(words(key, part))
     return ", ".join(parts)
 
 

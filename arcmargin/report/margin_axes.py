@@ -3,7 +3,7 @@ which baseline."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,20 +16,46 @@ from arcmargin.report.configurations import (
 from arcmargin.report.labels import TITLES, UNITS, varying, words
 
 
-def contexts(found: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """One for each data set, dimension and so on, in which heads can be compared; configurations
-    are named by their place in `found`."""
+class Line(NamedTuple):
+    """Configurations that differ in one quantity only."""
+
+    label: str
+    header: str
+    at: list[float]  # rising
+    members: list[int]
+
+
+class Axis(NamedTuple):
+    """A quantity that some head has several values of."""
+
+    key: str
+    title: str
+    unit: str
+    lines: list[Line]
+
+
+class Context(NamedTuple):
+    """Configurations whose heads can be compared: one data set, dimension and so on. They are named by
+    their place among all."""
+
+    title: str
+    members: list[int]
+    axes: list[Axis]
+    baselines: list[int]
+
+
+def contexts(found: Sequence[Configuration]) -> list[Context]:
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, one in enumerate(found):
         groups[tuple(context(one).values())].append(index)
     keys = [key for key in varying(found) if key in context(found[0])]
     return [
-        {
-            "title": ", ".join(words(key, found[members[0]].settings[key]) for key in keys),
-            "members": members,
-            "axes": _axes(found, members),
-            "baselines": [index for index in members if _is_baseline(found[index])],
-        }
+        Context(
+            ", ".join(words(key, found[members[0]].settings[key]) for key in keys),
+            members,
+            _axes(found, members),
+            [index for index in members if _is_baseline(found[index])],
+        )
         for members in groups.values()
     ]
 
@@ -38,27 +64,24 @@ def _is_baseline(one: Configuration) -> bool:
     return one.without_margin or one.plain_softmax
 
 
-def _axes(found: Sequence[Configuration], members: Sequence[int]) -> list[dict[str, Any]]:
-    """The quantities that some head has several values of, the one with most such heads first."""
+def _axes(found: Sequence[Configuration], members: Sequence[int]) -> list[Axis]:
+    """The one that most heads have several values of comes first."""
     own = [key for key in found[0].settings if key.startswith("header.")]
     axes = []
     for key in (PREDICTED, "gap_deg", "m2", "m3", "m1", *own, "s"):
         lines = _lines(found, members, key)
-        rising = sum(len(set(line["at"])) > 1 for line in lines)
-        if rising:
+        if rising := sum(len(set(line.at)) > 1 for line in lines):
             title, unit = TITLES.get(key, key), UNITS.get(key, "")
             if key == PREDICTED:
-                title, unit = metric(PREDICTED).title, "°"
-            axes.append({"key": key, "title": title, "unit": unit, "lines": lines, "n": rising})
-    if any(axis["key"] == PREDICTED for axis in axes):
-        axes = [axis for axis in axes if axis["key"] != "gap_deg"]  # the same, or infeasible
-    return sorted(axes, key=lambda axis: -axis["n"])
+                title, unit = metric(PREDICTED).title, metric(PREDICTED).unit
+            axes.append((rising, Axis(key, title, unit, lines)))
+    if any(axis.key == PREDICTED for _, axis in axes):  # the wanted gap is the same, or infeasible
+        axes = [(rising, axis) for rising, axis in axes if axis.key != "gap_deg"]
+    return [axis for _, axis in sorted(axes, key=lambda pair: -pair[0])]
 
 
-def _lines(
-    found: Sequence[Configuration], members: Sequence[int], key: str
-) -> list[dict[str, Any]]:
-    """Configurations that differ in nothing but `key` and what follows from it."""
+def _lines(found: Sequence[Configuration], members: Sequence[int], key: str) -> list[Line]:
+    """What follows from `key`, such as the margin from the wanted gap, differs with it."""
     follow = {key, "gap_deg"} if key != "s" else {key}
     if key in (PREDICTED, "gap_deg"):
         follow |= set(NO_MARGIN)
@@ -70,12 +93,12 @@ def _lines(
         if at is not None and (key == "s" or not _is_baseline(found[index])):
             groups[tuple(found[index].settings[name] for name in apart)].append((at, index))
     return [
-        {
-            "label": _label(apart, place),
-            "header": found[points[0][1]].settings["header"],
-            "at": [at for at, _ in sorted(points)],
-            "members": [index for _, index in sorted(points)],
-        }
+        Line(
+            _label(apart, place),
+            found[points[0][1]].settings["header"],
+            [at for at, _ in sorted(points)],
+            [index for _, index in sorted(points)],
+        )
         for place, points in groups.items()
     ]
 

@@ -30,6 +30,7 @@ def write_files(contents: Mapping[str, Content], folder: Path) -> list[Path]:
     for name in before - contents.keys():
         with suppress(OSError):
             (folder / name).unlink()
+            (folder / name).parent.rmdir()  # where it was the last one in a folder of its own
     _remember(folder, contents.keys())
     return paths
 
@@ -45,7 +46,11 @@ def _written(folder: Path) -> set[str]:
         lines = (folder / FILES_WRITTEN).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return set()
-    return {line for line in lines if Path(line).name == line and line != ".."}  # in this folder
+    return {
+        line
+        for line in lines
+        if line and ".." not in (path := Path(line)).parts and not path.is_absolute()
+    }
 
 
 def _remember(folder: Path, names: Set[str]) -> None:

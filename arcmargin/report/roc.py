@@ -47,7 +47,7 @@ def figure(found: Sequence[Configuration]) -> Figure | None:
     figure = Figure(figsize=(WIDTH, height))
     for row, (place, members) in enumerate(sorted(panels.items())):
         bottom = (height - PANEL * (row + 1) + 0.35) / height
-        lines = _names(members)
+        lines = labels(members)
         width = 0.62 if max(map(len, lines)) < 22 else 0.53  # the rest is the legend's
         ax = figure.add_axes((0.07, bottom, width, (PANEL - 0.75) / height))
         _draw(ax, [_curve(*one) for one in zip(members, lines, strict=True)])
@@ -71,12 +71,6 @@ def _curve(one: Configuration, label: str) -> Curve:
     same = [curve for curve in curves if curve.far == curves[0].far]
     far, tar = np.array(same[0].far), np.array([curve.tar for curve in same], dtype=float)
     return Curve(plain_text(label), one.settings["header"], far, tar)
-
-
-def _names(found: Sequence[Configuration]) -> list[str]:
-    """The headers, where these tell the lines apart."""
-    headers = [one.settings["header"] for one in found]
-    return headers if len(set(headers)) == len(found) else labels(found)
 
 
 def _draw(ax: Axes, curves: list[Curve]) -> None:

@@ -8,18 +8,19 @@ import optuna
 import plotly.graph_objects as go
 from optuna import visualization
 from optuna.trial import TrialState
-from plotly.offline import get_plotlyjs
 
 from arcmargin.metrics.table import metric
 from arcmargin.record import JOURNAL_FILE
 from arcmargin.report import journal
+from arcmargin.report.templates import plotly_tag
 
 _LEAST = 2  # trials that ended with a score; fewer show nothing
 _STYLE = "body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; color: #222 }"
 
 
-def search_page(folders: Sequence[Path]) -> str | None:
-    """One page that opens without a network; None where no search has anything to show yet."""
+def search_page(folders: Sequence[Path], plotly: str | None = None) -> str | None:
+    """One page that opens without a network; None where no search has anything to show yet. `plotly` is
+    the address of plotly.js, which the page holds otherwise."""
     sections = [
         f"<h2>{html.escape(study.study_name)}</h2>\n<p>{html.escape(_best(study))}</p>\n"
         + "\n".join(f"<h3>{title}</h3>\n{_div(figure)}" for title, figure in figures(study))
@@ -30,7 +31,7 @@ def search_page(folders: Sequence[Path]) -> str | None:
     if not sections:
         return None
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Search</title>'
-    script = f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script>"
+    script = f"<style>{_STYLE}</style>{plotly_tag(plotly)}"
     return "\n".join([head, script, "<h1>Search</h1>", *sections])
 
 

@@ -15,6 +15,7 @@ from arcmargin.metrics.table import PREDICTED
 from arcmargin.report.configurations import Configuration, baselines
 
 ALPHA = 0.05
+LEAST_SEEDS = 3  # for an interval to be shown; the means of fewer are points
 MOST_PAIRWISE = 20  # configurations: 190 pairs; with more, only those with the baseline
 ROUNDING = 1e-9  # a spread below this share of the values is rounding, not noise
 
@@ -56,7 +57,10 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 
 def half_width(count: int) -> float:
-    """Half of the interval of a mean of `count` values (Student's t), in their standard deviations."""
+    """Half of the interval of a mean of `count` values (Student's t), in their standard deviations;
+    NaN of a single one."""
+    if count < 2:
+        return float("nan")
     return float(stdtrit(count - 1, 1 - ALPHA / 2)) / count**0.5
 
 

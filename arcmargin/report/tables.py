@@ -1,92 +1,67 @@
-"""Results as tables: one row a run, one row a configuration (mean and spread over its seeds)."""
+"""Results as tables: a row a run, a row a configuration over its seeds, a row a test."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from arcmargin.metrics.table import metric_names, number
 from arcmargin.record import Result
-from arcmargin.report.configurations import SETTINGS, Configuration, further_settings, setting
-from arcmargin.report.statistics import Difference, interval
+from arcmargin.report.configurations import Configuration
+from arcmargin.report.frame import run_frame
+from arcmargin.report.statistics import Difference, half_width
 
 DIFFERENCE = ["metric", "compared", "first", "second", "seeds", "difference", "difference_ci95"]
 DIFFERENCE += ["p", "p_holm", "larger_than_noise"]
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def run_rows(results: Iterable[Result], root: Path) -> list[dict[str, Any]]:
+def run_table(results: Iterable[Result], root: Path) -> pd.DataFrame:
     """One row a run; the error's last line, the folder relative to `root`."""
-    results = list(results)
-    names = metric_names(result.metrics for result in results)
-    keys = [*SETTINGS, *further_settings(results), "seed"]
-    if len({result.sweep for result in results}) > 1:
-        keys.insert(0, "sweep")
-    rows = []
-    for result in results:
-        row: dict[str, Any] = {"name": result.settings.name, "status": result.status}
-        row |= {key: setting(result, key) for key in keys}
-        row |= {name: result.metrics.get(name) for name in names}
-        row["total_s"] = result.durations.get("total_s")
-        row["error"] = last_line(result.error)
-        row["folder"] = _relative(result.folder, root)
-        rows.append(row)
-    return rows
+    runs = run_frame(results)
+    if runs["sweep"].nunique() < 2:
+        runs = runs.drop(columns="sweep")
+    folders = [_relative(result.folder, root) for result in runs["result"]]
+    return runs.drop(columns="result").assign(folder=folders)
 
 
-def summary_rows(found: Sequence[Configuration]) -> list[dict[str, Any]]:
+def summary_table(found: Sequence[Configuration]) -> pd.DataFrame:
     """One row a configuration: settings, runs, failed, and for each metric its mean, the standard
     deviation over the runs (_sd) and half the 95 % interval of the mean (_ci95, Student's t)."""
-    names = metric_names(result.metrics for one in found for result in one.finished)
-    rows = []
-    for one in found:
-        row: dict[str, Any] = dict(one.settings)
-        row["runs"] = len(one.finished)
-        row["failed"] = len(one.results) - len(one.finished)
-        for name in names:
-            values = [result.metrics.get(name) for result in one.finished]
-            spread = interval([value for value in values if value is not None])
-            mean, sd, half = spread or (None, None, None)
-            row |= {name: mean, f"{name}_sd": sd, f"{name}_ci95": half}
-        rows.append(row)
-    return rows
+    settings = pd.DataFrame([one.settings for one in found], dtype=object)
+    settings["runs"] = [len(one.finished) for one in found]
+    settings["failed"] = [len(one.results) - len(one.finished) for one in found]
+    finished = [(place, run.metrics) for place, one in enumerate(found) for run in one.finished]
+    names = metric_names(metrics for _, metrics in finished)
+    if not names:
+        return settings
+    values = pd.DataFrame([metrics for _, metrics in finished], columns=names, dtype=float)
+    groups = values.groupby([place for place, _ in finished])
+    mean, sd, count = groups.mean(), groups.std(), groups.count()
+    columns: dict[str, pd.Series[float]] = {}
+    for name in names:
+        columns |= {name: mean[name], f"{name}_sd": sd[name]}
+        columns[f"{name}_ci95"] = sd[name] * count[name].map(half_width)
+    return settings.join(pd.DataFrame(columns))
 
 
-def difference_rows(
+def difference_table(
     differences: Mapping[str, Sequence[Difference]], names: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """One row a comparison; `differences` by what was compared, `names` of the configurations."""
-    return [
-        dict(
-            zip(
-                DIFFERENCE,
-                (
-                    one.metric,
-                    compared,
-                    names[one.first],
-                    names[one.second],
-                    *one[3:],
-                    one.larger_than_noise,
-                ),
-                strict=True,
-            )
-        )
+    rows = [
+        (one.metric, compared, names[one.first], names[one.second], *one[3:], one.larger_than_noise)
         for compared, every in differences.items()
         for one in every
     ]
+    return pd.DataFrame(rows, columns=DIFFERENCE)
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """`columns`, and every further one that any row has; None is an empty cell."""
-    columns = list(dict.fromkeys([*columns, *(column for row in rows for column in row)]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    lines: list[list[Any]] = [columns, *([row.get(column) for column in columns] for row in rows)]
-    writer.writerows([_no_formula(value) for value in line] for line in lines)
-    return text.getvalue()
-
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+def csv_text(table: pd.DataFrame) -> str:
+    """What is missing is an empty cell."""
+    safe = table.rename(columns=_no_formula).map(_no_formula)
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def _no_formula(value: Any) -> Any:
@@ -95,19 +70,21 @@ def _no_formula(value: Any) -> Any:
     return f"'{value}" if is_text and value.startswith(FORMULA) else value
 
 
-def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """summary.csv as rows for text_tables.markdown."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: _as_it_was(value) for key, value in row.items()} for row in rows]
+def read_csv(path: Path | str) -> pd.DataFrame:
+    """A table as csv_text wrote it: columns of numbers to the last digit, NaN for empty cells."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=_as_it_was)
+    return table.apply(_numbers_or_words)
+
+
+def _numbers_or_words(cells: "pd.Series[str]") -> "pd.Series[Any]":
+    known = cells[cells != ""]
+    if known.map(number).notna().all():
+        return cells.map(lambda cell: number(cell or None, float("nan")))
+    return cells.map(_as_it_was).where(cells != "")
 
 
 def _as_it_was(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
-
-
-def last_line(error: str | None) -> str:
-    return (error or "").strip().splitlines()[-1] if (error or "").strip() else ""
 
 
 def _relative(folder: Path | None, root: Path) -> str:

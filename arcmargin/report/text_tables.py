@@ -1,8 +1,11 @@
 """The summary as a table to paste into a paper or README: Markdown, and LaTeX with booktabs."""
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from arcmargin.errors import UserError
 from arcmargin.metrics.table import (
@@ -16,7 +19,7 @@ from arcmargin.metrics.table import (
 from arcmargin.report.labels import NOTHING, text
 from arcmargin.report.statistics import Difference, caveat, half_width
 
-Rows = Sequence[Mapping[str, Any]]  # of tables.summary_rows, fresh or read back from summary.csv
+Rows = Sequence[Mapping[str, Any]]  # of a summary, a configuration each; None for what is missing
 LINE = 345.0  # points: the text of LaTeX's article
 # Size of the type, space beside a column and width of a character, in points: the first that fits.
 SIZES = (
@@ -48,15 +51,22 @@ class Table(NamedTuple):
     caption: str
 
 
-def _table(rows: Rows) -> Table:
-    if not rows:
+def rows_of(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """A summary, fresh or read back from summary.csv. Raises UserError when it is empty."""
+    if summary.empty:
         raise UserError("no rows to make a table of")
+    known = summary.astype(object).where(summary.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in known.to_dict("records")]
+
+
+def _table(rows: Rows) -> Table:
     unequal = len({_count(row) for row in rows}) > 1 or any(int(row["failed"]) for row in rows)
     return Table(_settings(rows), metrics_of_table(rows), unequal, _caption(rows, unequal))
 
 
-def markdown(rows: Rows) -> str:
+def markdown(summary: pd.DataFrame) -> str:
     """Below the table a line says what its numbers are."""
+    rows = rows_of(summary)
     table = _table(rows)
     heads = [one.heading for one in table.metrics] + ["finished runs"] * table.says_how_many
     lines = [
@@ -94,12 +104,15 @@ def noise_markdown(differences: Sequence[Difference], names: Sequence[str]) -> s
 
 
 def _cell(words: str) -> str:
-    return words.replace("|", "\\|").replace("\n", " ")
+    """Plain text: neither HTML nor a link nor the end of the cell."""
+    plain = html.escape(" ".join(words.split()), quote=False)
+    return plain.replace("|", "\\|").replace("[", "\\[")
 
 
-def latex(rows: Rows, pairwise: Sequence[Difference] = ()) -> str:
+def latex(summary: pd.DataFrame, pairwise: Sequence[Difference] = ()) -> str:
     """A table environment that needs booktabs. Bold: better than every other row by more than the
     noise of the seeds, as the pairwise differences have it."""
+    rows = rows_of(summary)
     table = _table(rows)
     bold = {
         (index, one.name)
@@ -198,7 +211,7 @@ def _mean(row: Mapping[str, Any], one: Metric) -> list[str]:
 
 
 def _count(row: Mapping[str, Any]) -> str:
-    return f"{row['runs']} of {int(row['runs']) + int(row['failed'])}"
+    return f"{int(row['runs'])} of {int(row['runs']) + int(row['failed'])}"
 
 
 def _caption(rows: Rows, unequal: bool) -> str:

@@ -4,46 +4,49 @@ import argparse
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from arcmargin.errors import UserError
-from arcmargin.metrics.table import metric_names
-from arcmargin.record import JOURNAL_FILE, Damaged, Embeddings, Found, Snapshots, find_results
-from arcmargin.report import heatmap, interactive, page, roc
+from arcmargin.metrics.table import metric, metric_names
+from arcmargin.record import JOURNAL_FILE, Damaged, Found, Result, find_results
+from arcmargin.report import heatmap, index, interactive, roc, verdict
+from arcmargin.report.arrays import ArrayReader
 from arcmargin.report.configurations import (
     SETTINGS,
     Configuration,
-    configurations,
     further_settings,
+    last_line,
     name_sweeps,
+    rank,
 )
+from arcmargin.report.frame import configurations
 from arcmargin.report.grid import grid
 from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
+from arcmargin.report.margin_axes import contexts
 from arcmargin.report.output import Content, write_files
 from arcmargin.report.statistics import against_baseline, pairwise
-from arcmargin.report.tables import (
-    DIFFERENCE,
-    csv_text,
-    difference_rows,
-    last_line,
-    run_rows,
-    summary_rows,
-)
+from arcmargin.report.tables import csv_text, difference_table, run_table, summary_table
+from arcmargin.report.templates import PLOTLY_FILE, plotly_source
 from arcmargin.report.text_tables import latex, markdown, noise_markdown
 
 FORMATS = ("png", "pdf", "svg")
-MOST_COMPARED = 28  # runs in compare.html: those that turn, and pictures of as many others
+MOST_COMPARED = 28  # runs that compare.html shows by itself, and pictures of as many others
+MOST_PREPARED = 60  # runs that it can show when asked
 
 
 class Report(NamedTuple):
     files: list[Path]
     found: Found
     repeats: int  # runs that a later one with the same settings and seed replaces
+    damaged_arrays: list[str]  # one sentence each
+    verdict: list[str]
     markdown: str
 
 
@@ -67,41 +70,58 @@ def write_report(
     _check(formats, FORMATS, "format")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
     grouped = configurations(found.results)
-    summary = summary_rows(grouped)
-    names = metric_names(result.metrics for result in found.results)
+    names, called = metric_names(run.metrics for run in found.results), labels(grouped)
+    summary, comparable = summary_table(grouped), contexts(grouped)
     to_baseline, every_pair = against_baseline(grouped, names), pairwise(grouped, names)
-    differences = {"against the baseline": to_baseline, "every pair": every_pair}
+    differences = {"with the baseline": to_baseline, "every pair": every_pair}
+    headline = verdict.headline(grouped)
+    answer = verdict.verdict(grouped, called, comparable, to_baseline, headline)
     contents: dict[str, Content] = {
-        "runs.csv": csv_text(run_rows(found.results, Path(folders[0]))),
+        "runs.csv": csv_text(run_table(found.results, Path(folders[0]))),
         "summary.csv": csv_text(summary),
-        "differences.csv": csv_text(difference_rows(differences, labels(grouped)), DIFFERENCE),
+        "differences.csv": csv_text(difference_table(differences, called)),
         "summary.md": markdown(summary),
         "summary.tex": latex(summary, every_pair),
     }
     if to_baseline:
-        contents["differences.md"] = noise_markdown(to_baseline, labels(grouped))
-    shown = configurations(found.results, extra=chosen)
+        contents["differences.md"] = noise_markdown(to_baseline, called)
+    shown, arrays = configurations(found.results, extra=chosen), ArrayReader()
     pictures = {
-        **_grids(shown, axes(shown, rows, cols, pages)),
+        **_grids(shown, axes(shown, rows, cols, pages), arrays),
         "roc": [curves] if (curves := roc.figure(grouped)) else [],
         "heatmap": heatmap.figures(grouped),
     }
     contents |= _named_pages(pictures, formats)
-    if (side_by_side := _side_by_side(shown, out)) is not None:
-        contents["compare.html"] = side_by_side
+    side_by_side, compared = _side_by_side(grouped, arrays, out, headline)
+    contents |= side_by_side
     if (searched := _search(folders)) is not None:
         contents["search.html"] = searched
     repeats = len(found.results) - sum(len(one.results) for one in grouped)
-    index = page.index_page(
-        page.Contents(
-            found, grouped, summary, differences, constants(shown), repeats, list(contents), out
-        )
+    front = index.Contents(
+        found=found,
+        grouped=grouped,
+        labels=called,
+        contexts=comparable,
+        summary=summary,
+        differences=differences,
+        verdict=answer,
+        notes=verdict.notes(found.results),
+        headline=headline,
+        common=constants(shown),
+        repeats=repeats,
+        compared=compared,
+        damaged_arrays=arrays.damaged,
+        files=list(contents),
+        out=out,
     )
-    files = write_files({"index.html": index, **contents}, out)
-    return Report(files, found, repeats, markdown(summary))
+    contents = {"index.html": index.index_page(front), **contents, PLOTLY_FILE: plotly_source()}
+    files = write_files(contents, out)
+    return Report(files, found, repeats, arrays.damaged, answer, markdown(summary))
 
 
-def _grids(shown: Sequence[Configuration], spanned: Axes) -> dict[str, list[Figure]]:
+def _grids(
+    shown: Sequence[Configuration], spanned: Axes, arrays: ArrayReader
+) -> dict[str, list[Figure]]:
     """The pages of the grid of embeddings, and of that of angles."""
     pages, left_out = place(shown, spanned)
     several = max(len(one.results) for one in shown) > 1
@@ -116,7 +136,14 @@ def _grids(shown: Sequence[Configuration], spanned: Axes) -> dict[str, list[Figu
                 )
             title, angles = " · ".join(titles), name == "angles"
             figures[name].append(
-                grid(one.cells, one.row_titles, one.col_titles, title=title, angles=angles)
+                grid(
+                    one.cells,
+                    one.row_titles,
+                    one.col_titles,
+                    title=title,
+                    angles=angles,
+                    arrays=arrays,
+                )
             )
     return figures
 
@@ -134,29 +161,43 @@ def _named_pages(pictures: dict[str, list[Figure]], formats: Sequence[str]) -> d
     return contents
 
 
-def _side_by_side(shown: Sequence[Configuration], out: Path) -> str | None:
-    """compare.html: each configuration's first seed, turning together, where there is such a view."""
-    firsts = [one.finished[0] for one in shown if one.finished]
-    turning = [first for first in firsts if first.settings.embedding_dim in interactive.NOTES]
+def _side_by_side(
+    grouped: Sequence[Configuration], arrays: ArrayReader, out: Path, headline: str
+) -> tuple[dict[str, str], dict[int, int]]:
+    """compare.html and its data: the first run of each configuration, turning together; and where in it
+    each configuration is. Nothing with fewer than two runs of the same classes."""
+    turning = [
+        index
+        for index, one in enumerate(grouped)
+        if one.finished and one.finished[0].settings.embedding_dim in interactive.NOTES
+    ]
+    classes = Counter(tuple(grouped[i].finished[0].settings.class_names) for i in turning)
+    alike = [
+        index
+        for index in turning
+        if tuple(grouped[index].finished[0].settings.class_names) == classes.most_common(1)[0][0]
+    ]
     runs: list[interactive.Run] = []
-    for first in turning[:MOST_COMPARED]:
-        if first.folder is None:
-            continue
-        picture, page = (
-            os.path.relpath(first.folder / f"embedding.{suffix}", out) for suffix in ("png", "html")
-        )
-        with contextlib.suppress(Damaged):  # the grid's cell says what is wrong
-            data, moments = Embeddings.load(first.folder), Snapshots.load(first.folder)
-            runs.append(interactive.Run(first, data, moments, picture, page))
-    alike = {
-        (run.result.settings.embedding_dim, tuple(run.result.settings.class_names)) for run in runs
-    }
-    if len(runs) < 2 or len(alike) > 1:
-        return None
+    members: list[int] = []
+    for position in representative([grouped[i].settings["header"] for i in alike], MOST_PREPARED):
+        first = grouped[alike[position]].finished[0]
+        with contextlib.suppress(Damaged):  # the report names it
+            data = arrays.embeddings(first)
+            addresses = (
+                os.path.relpath((first.folder or out) / f"embedding.{suffix}", out)
+                for suffix in ("png", "html")
+            )
+            runs.append(interactive.Run(first, data, arrays.snapshots(first, data), *addresses))
+            members.append(alike[position])
+    if len(runs) < 2:
+        return {}, {}
+    shown = representative([run.result.settings.header for run in runs], MOST_COMPARED)
+    shown = in_turns(shown, [run.result for run in runs], headline)
     title = "Headers side by side"
-    if len(turning) > MOST_COMPARED:
-        title += f": the first {MOST_COMPARED} of {len(turning)} configurations"
-    return interactive.comparison_page(runs, title)
+    if len(shown) < len(turning):
+        title += f": {len(shown)} of {len(turning)} configurations"
+    files = interactive.comparison(runs, shown, title, PLOTLY_FILE, back="index.html")
+    return files, {member: position for position, member in enumerate(members)}
 
 
 def _search(folders: Sequence[Path | str]) -> str | None:
@@ -168,7 +209,34 @@ def _search(folders: Sequence[Path | str]) -> str | None:
         from arcmargin.report.search import search_page
     except ImportError:  # Optuna is an extra
         return None
-    return search_page(searched)
+    return search_page(searched, PLOTLY_FILE)
+
+
+def representative(headers: Sequence[str], most: int) -> list[int]:
+    """At most so many places, in order: of every header as many as of the others, evenly spread."""
+    of_header: dict[str, list[int]] = {}
+    for position, header in enumerate(headers):
+        of_header.setdefault(header, []).append(position)
+    left, chosen = most, []
+    smallest_first = sorted(of_header.values(), key=len)
+    for done, places in enumerate(smallest_first):
+        share = min(len(places), -(-left // (len(smallest_first) - done)))
+        chosen += [places[round(at)] for at in np.linspace(0, len(places) - 1, share)]
+        left -= share
+    return sorted(chosen)
+
+
+def in_turns(places: Sequence[int], results: Sequence[Result], name: str) -> list[int]:
+    """The best run of each header, then the second of each and so on: the first of them turn."""
+    sign = -(metric(name).better or 1)
+    best_first = sorted(places, key=lambda i: sign * (results[i].metrics.get(name) or 0.0))
+    turn: Counter[str] = Counter()
+    turns = {}
+    for position in best_first:
+        header = results[position].settings.header
+        turns[position] = turn[header], rank("header", header)
+        turn[header] += 1
+    return sorted(places, key=turns.__getitem__)
 
 
 def _check(given: Iterable[str], known: Iterable[str], what: str) -> None:
@@ -231,14 +299,17 @@ def _tell(report: Report) -> None:
     for result in found.results:
         if not result.finished:
             print(f"failed: {result.folder}: {last_line(result.error)}", file=sys.stderr)
+    for sentence in report.damaged_arrays:
+        print(f"no picture: {sentence}", file=sys.stderr)
     if report.repeats:
         print(
             f"{report.repeats} repeated run(s), same settings and seed: the last counts",
             file=sys.stderr,
         )
-    print(f"{report.markdown}\n{len(found.results)} run(s):")
+    print("\n".join([*report.verdict, "", report.markdown, f"{len(found.results)} run(s):"]))
     for path in report.files:
-        print(f"  {path}")
+        if path.parent.name != interactive.COMPARED:
+            print(f"  {path}")
 
 
 if __name__ == "__main__":

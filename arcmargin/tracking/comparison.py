@@ -10,6 +10,7 @@ import wandb
 from arcmargin.files import display_path
 from arcmargin.record import find_results
 from arcmargin.report.tables import read_csv
+from arcmargin.report.templates import self_contained
 from arcmargin.tracking import mode as wandb_mode
 from arcmargin.tracking.start import begin, without_key
 from arcmargin.tracking.tracker import NOT_UPLOADED, add_to_notes, group_url, run_name
@@ -48,7 +49,7 @@ def log_report(files: Sequence[Path], sweep: Path, settings: Mapping[str, Any]) 
             add_to_notes(run, settings["notes"], links(run, sweep, group.varying))
         artifact = wandb.Artifact(f"report-{run.id}", type="report")
         for file in files:
-            artifact.add_file(str(file))
+            artifact.add_file(str(file), name=file.relative_to(sweep / "report").as_posix())
         run.log_artifact(artifact)
         run.finish()
     except Exception as error:
@@ -67,11 +68,9 @@ def shown(file: Path) -> Any:
     if file.suffix == ".png":
         return wandb.Image(str(file))
     if file.suffix == ".csv":
-        rows = read_csv(file)
-        columns: list[str | int] = list(rows[0]) if rows else []
-        return wandb.Table(columns, [[_number(value) for value in row.values()] for row in rows])
+        return wandb.Table(dataframe=read_csv(file))
     if file.suffix == ".html":
-        return wandb.Html(file.read_text(encoding="utf-8"), inject=False)
+        return wandb.Html(self_contained(file.read_text(encoding="utf-8")), inject=False)
     return None
 
 
@@ -97,10 +96,3 @@ def last_words(run: Any, reason: str | None) -> str:
         return f"W&B: {run.url}"
     because = f" ({reason})" if reason else ""
     return f"W&B: offline{because}; to browse: wandb leet {where}; to upload: wandb sync {where}"
-
-
-def _number(text: str) -> float | str | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text

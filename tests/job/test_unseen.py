@@ -21,8 +21,8 @@ from arcmargin.metrics.pairs import Pairs, sampled
 from arcmargin.metrics.table import metric
 from arcmargin.record import Result, Settings, Unseen, find_results
 from arcmargin.report import heatmap, roc
-from arcmargin.report.configurations import configurations
-from arcmargin.report.tables import run_rows
+from arcmargin.report.frame import configurations
+from arcmargin.report.tables import run_table
 from arcmargin.tracking import media
 from arcmargin.training import schedules
 from arcmargin.training.module import MarginModule
@@ -208,21 +208,19 @@ def test_the_report_draws_curves_and_the_heat_map(sweep):
     found = configurations(find_results(folder).results)
     (ax,) = roc.figure(found).axes
     assert ax.get_xscale() == "log" and len(ax.get_lines()) == 4
-    record = found[0].records
+    record = found[0].results
     mean = np.mean([run.open_set.tar[-5] for run in record])
     drawn = {round(float(line.get_ydata()[-5]), 6) for line in ax.get_lines()}
     assert round(100 * mean, 6) in drawn
     (page,) = heatmap.figures(found)
-    _, tar = page.axes
+    _, tar, *_ = page.axes
     assert [t.get_text() for t in tar.get_xticklabels()] == ["8", "32"]
     assert [t.get_text() for t in tar.get_yticklabels()] == ["0", "0.3"]
     cell = next(one for one in found if (one.settings["s"], one.settings["m3"]) == (32, 0.3))
-    mean = 100 * np.mean([run.metrics["verification_tar_at_far_1e-02"] for run in cell.records])
+    mean = 100 * np.mean([run.metrics["verification_tar_at_far_1e-02"] for run in cell.results])
     assert tar.images[0].get_array()[1, 1] == pytest.approx(mean)
     assert any(text.get_text().startswith(f"{mean:.1f}\n±") for text in tar.texts)
-    assert {"verification_eer", "accuracy"} <= set(
-        run_rows(find_results(folder).results, folder)[0]
-    )
+    assert {"verification_eer", "accuracy"} <= set(run_table(find_results(folder).results, folder))
 
 
 def test_the_mirror_gets_the_figures_and_the_curve(sweep):

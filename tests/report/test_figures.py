@@ -319,7 +319,8 @@ def test_save_by_suffix(tmp_path: Path, suffix: str) -> None:
     start = path.read_bytes()[:200]
     assert {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<svg"}[suffix] in start or suffix == "svg"
     if suffix == "png":
-        assert Image.open(path).width > 900
+        with Image.open(path) as picture:
+            assert picture.width > 900
 
 
 def test_pages_are_one_pdf(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from arcmargin.metrics import geometry
 from arcmargin.record import Embeddings, Snapshots
 from arcmargin.report import interactive
 from arcmargin.report.interactive import Run
+from arcmargin.report.templates import self_contained
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "b" <b>__DATA__</b>'
 
@@ -53,11 +54,10 @@ def make_run(
     result = make_result(
         embedding_dim=dim,
         epochs=2 * moments - 2,
-        m2=0.3,
         num_classes=classes,
         class_names=class_names or [f"c{i}" for i in range(classes)],
         metrics={"accuracy": 0.987, "gap_mean_deg": 21.0, "gap_predicted_deg": 17.2},
-        **given,
+        **{"m2": 0.3} | given,
     )
     return Run(
         result,
@@ -89,6 +89,10 @@ def data_in(page: str) -> dict[str, Any]:
     return json.loads(found[1])
 
 
+def panels(page: str) -> list[dict[str, Any]]:
+    return [run["panel"] for run in data_in(page)["runs"] if "panel" in run]
+
+
 def vectors(packed: str, dim: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(packed), "<i2").reshape(-1, dim) / 32767
 
@@ -109,14 +113,14 @@ def test_ten_thousand_points_with_a_long_replay_stay_under_8_mb(dim: int) -> Non
 
 def test_a_comparison_stays_under_8_mb() -> None:
     runs = [make_run(3, 10_000, moments=25, sample=2000, seed=seed) for seed in range(5)]
-    page = interactive.comparison_page(runs)
-    assert len(page.encode()) < 8e6
-    assert len(data_in(page)["panels"]) == 5
+    files = interactive.comparison(runs)
+    assert sum(len(text.encode()) for text in files.values()) < 8e6
+    assert len(panels(files["compare.html"])) == 5
 
 
 def test_packed_directions_are_those_of_the_embeddings() -> None:
     run = make_run(3)
-    panel = data_in(page_of(run))["panels"][0]
+    panel = data_in(page_of(run))["runs"][0]["panel"]
     whole = vectors(panel["final"]["moments"][0]["points"], 3)
     wrong = np.linalg.norm(whole - unit(run.embeddings.embeddings), axis=1)
     assert np.degrees(wrong.max()) < 0.003
@@ -147,9 +151,9 @@ def test_embeddings_without_a_direction_do_not_hurt() -> None:
     run.snapshots.embeddings[0] = 0
     run.snapshots.metrics[0] = np.nan
     page = data_in(page_of(run))
-    points = vectors(page["panels"][0]["final"]["moments"][0]["points"], 2)
+    points = vectors(page["runs"][0]["panel"]["final"]["moments"][0]["points"], 2)
     assert not points[:4].any() and points[4:].any(axis=1).all()
-    assert page["panels"][0]["track"]["epochs"] == [2, 4, 6]  # nothing to measure before
+    assert page["runs"][0]["panel"]["track"]["epochs"] == [2, 4, 6]  # nothing to measure before
 
 
 @pytest.mark.parametrize("kind", ["grey", "rgb", "large"])
@@ -172,7 +176,7 @@ def test_the_sprite_holds_every_thumbnail_and_is_bounded(kind: str) -> None:
 def test_samples_have_their_thumbnails() -> None:
     run = make_run(3, 900, sample=300, side=4)
     images = np.frombuffer(
-        base64.b64decode(data_in(page_of(run))["panels"][0]["final"]["images"]), "<i4"
+        base64.b64decode(data_in(page_of(run))["runs"][0]["panel"]["final"]["images"]), "<i4"
     )
     assert (images >= 0).sum() == 300
     for row, image in enumerate(images):
@@ -184,7 +188,7 @@ def test_samples_have_their_thumbnails() -> None:
 @pytest.mark.parametrize("dim", [2, 3])
 def test_each_moment_is_measured_on_all_of_its_embeddings(dim: int) -> None:
     run = make_run(dim, 21_000, sample=500)
-    panel = data_in(page_of(run))["panels"][0]
+    panel = data_in(page_of(run))["runs"][0]["panel"]
     assert len(base64.b64decode(panel["final"]["labels"])) == 4 * interactive.MOST_POINTS
     taken = run.snapshots.labels
     cases = [(panel["final"]["moments"][0], run.embeddings.embeddings, run.embeddings.labels)]
@@ -205,14 +209,23 @@ def test_each_moment_is_measured_on_all_of_its_embeddings(dim: int) -> None:
         assert max(base64.b64decode(moment["heights"])) > 240
 
 
-def test_contexts_are_bounded_and_the_rest_are_pictures() -> None:
+def test_contexts_are_bounded_and_the_rest_can_be_asked_for() -> None:
     runs = [make_run(3, 50, seed=i)._replace(picture=f"{i}.png") for i in range(16)]
     runs.insert(0, make_run(8, 50)._replace(picture="eight.png", page="eight.html"))
-    data = data_in(interactive.comparison_page(runs))
-    assert len(data["panels"]) == 14
-    assert [card["picture"] for card in data["cards"]] == ["eight.png", "14.png", "15.png"]
-    flat = data_in(interactive.comparison_page([make_run(2, 50, seed=i) for i in range(9)]))
-    assert len(flat["panels"]) == 7
+    files = interactive.comparison(runs, plotly="plotly.min.js")
+    about = data_in(files["compare.html"])["runs"]
+    assert len(panels(files["compare.html"])) == 14
+    assert [run["picture"] for run in about if "panel" not in run] == [
+        "eight.png",
+        "14.png",
+        "15.png",
+    ]
+    assert {run["file"] for run in about if "file" in run} == files.keys() - {"compare.html"}
+    assert files["compare.html"].count("plotly.min.js") == 1
+    assert len(files["compare.html"]) < 1e6 < len(self_contained(files["compare.html"]))
+    flat = interactive.comparison([make_run(2, 50, seed=i) for i in range(9)], shown=[8, *range(8)])
+    about = data_in(flat["compare.html"])["runs"]
+    assert [i for i, run in enumerate(about) if "file" in run] == [6, 7]
 
 
 def test_bad_input_is_named() -> None:
@@ -223,9 +236,9 @@ def test_bad_input_is_named() -> None:
         labels = np.where(good.embeddings.labels == 4, 9, good.embeddings.labels)
         page_of(good._replace(embeddings=good.embeddings._replace(labels=labels)))
     with pytest.raises(UserError, match="same classes"):
-        interactive.comparison_page([good, make_run(3, classes=4)])
+        interactive.comparison([good, make_run(3, classes=4)])
     with pytest.raises(UserError, match="at least one run"):
-        interactive.comparison_page([])
+        interactive.comparison([])
     with pytest.raises(UserError, match="cannot write"):
         interactive.write_page(Path("/dev/null/x.html"), "")
 
@@ -240,6 +253,7 @@ class Reader:
 
     def __init__(self, browser: Any, folder: Path, content: str, width: int = 1280) -> None:
         path = interactive.write_page(folder / "page.html", content)
+        self.path = path
         self.errors: list[str] = []
         self.tab = browser.new_page(viewport={"width": width, "height": 800})
         self.tab.on("console", self._console)
@@ -405,7 +419,7 @@ def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path
 def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -> None:
     runs = [make_run(3, 200, moments=3 + i, seed=i) for i in range(3)]
     runs.append(make_run(8, 50)._replace(picture="data:,", page="eight.html"))
-    reader = Reader(browser, tmp_path, interactive.comparison_page(runs))
+    reader = Reader(browser, tmp_path, interactive.comparison(runs)["compare.html"])
     start = reader.camera(2)
     reader.drag(panel=1)
     reader.tab.wait_for_timeout(300)
@@ -422,6 +436,20 @@ def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -
     reader.tab.wait_for_timeout(200)
     assert reader.ask("panels.map(panel => panel.plot.data[0].visible)") == [False] * 3
     assert reader.tab.locator("a.card").get_attribute("href") == "eight.html"
+    reader.close()
+
+
+def test_a_comparison_shows_the_runs_that_are_asked_for(browser: Any, tmp_path: Path) -> None:
+    runs = [make_run(2, 60, seed=i, m2=i / 10) for i in range(9)]
+    for name, text in interactive.comparison(runs, shown=range(4)).items():
+        interactive.write_page(tmp_path / name, text)
+    reader = Reader(browser, tmp_path, (tmp_path / "compare.html").read_text())
+    names = "[...document.querySelectorAll('.panel h2')].map(h => h.textContent)"
+    assert reader.ask(names) == ["arcface"] + [f"arcface m2=0.{i}" for i in (1, 2, 3)]
+    reader.tab.goto(f"{reader.path.as_uri()}#runs=8,1")
+    reader.tab.wait_for_function(f"() => {names}.length === 2 && document.body.dataset.ready")
+    assert reader.ask(names) == ["arcface m2=0.8", "arcface m2=0.1"]
+    assert len(reader.trace(0)) == (runs[8].embeddings.labels == 0).sum()
     reader.close()
 
 

@@ -11,10 +11,11 @@ from arcmargin.errors import UserError
 from arcmargin.record import Embeddings, Result
 from arcmargin.report import layout
 from arcmargin.report import write as report
-from arcmargin.report.configurations import Configuration, configurations
+from arcmargin.report.configurations import Configuration
+from arcmargin.report.frame import configurations
 from arcmargin.report.output import FILES_WRITTEN
-from arcmargin.report.tables import read_csv, summary_rows
-from arcmargin.report.text_tables import markdown
+from arcmargin.report.tables import read_csv, summary_table
+from arcmargin.report.text_tables import markdown, rows_of
 
 ROOT = Path(report.__file__).parents[2]
 OWN = {"arcface": "m2", "cosface": "m3", "sphereface": "m1"}
@@ -74,7 +75,7 @@ def matched() -> list[Result]:
 
 def test_headers_down_and_the_margin_across() -> None:
     rows, cols = titles(six())
-    assert rows == ["linear", "arcface", "cosface", "sphereface"]
+    assert rows == ["linear", "arcface", "cosface, m3 = 0.35", "sphereface, m1 = 3"]
     assert cols == ["m2 = 0.2", "m2 = 0.5"]
 
 
@@ -94,6 +95,12 @@ def test_a_head_that_takes_the_scale_only_is_a_baseline_too() -> None:
     rows, cols = titles([baseline, *six()])
     assert rows[-1] == "adaface"
     assert cols == ["m2 = 0.2", "m2 = 0.5"]
+
+
+def test_a_scale_of_its_own_is_stated_with_the_header() -> None:
+    records = [run("linear"), run("arcface", m2=0.3, s=64.0), run("cosface", m3=0.2, s=30.0)]
+    rows, cols = titles(records)
+    assert (rows, cols[1:]) == ([""], ["arcface, m2 = 0.3, s = 64", "cosface, m3 = 0.2, s = 30"])
 
 
 def test_matched_margins_are_no_axis_but_are_stated() -> None:
@@ -208,7 +215,11 @@ def test_a_page_leaves_out_what_none_of_its_runs_has() -> None:
     pages, _ = layout.place(found, layout.axes(found, rows=["header"], cols=["m2"], pages=["s"]))
     assert [(page.title, page.row_titles, page.col_titles) for page in pages] == [
         ("s = 8", ["linear", "arcface"], ["m2 = 0.1", "m2 = 0.2"]),
-        ("s = 16", ["linear", "arcface", "cosface"], ["m2 = 0.1", "m2 = 0.2", "m2 = 0.5"]),
+        (
+            "s = 16",
+            ["linear", "arcface", "cosface, m3 = 0.2"],
+            ["m2 = 0.1", "m2 = 0.2", "m2 = 0.5"],
+        ),
     ]
 
 
@@ -227,7 +238,7 @@ def test_summary_is_mean_deviation_and_interval_over_seeds() -> None:
         run(seed=i, metrics={"accuracy": a, "x": float(i)}) for i, a in enumerate(accuracies)
     ]
     records.append(run(seed=3, status="failed", error="NaN", metrics={}))
-    (row,) = summary_rows(configurations(records))
+    (row,) = rows_of(summary_table(configurations(records)))
     mean = sum(accuracies) / 3
     deviation = (sum((a - mean) ** 2 for a in accuracies) / 2) ** 0.5
     assert row["accuracy"] == pytest.approx(mean)
@@ -250,7 +261,7 @@ def test_markdown_table() -> None:
     records = matched()
     for record in records:
         record.metrics["accuracy"] = 0.98 + (record.settings.seed or 0) / 100
-    table = markdown(summary_rows(configurations(records)))
+    table = markdown(summary_table(configurations(records)))
     lines = table.splitlines()
     assert lines[0] == "| header | m1 | m2 | m3 | accuracy % | smallest gap | mean gap |"
     assert lines[2] == "| linear | – | – | – | 99.00 ± 1.00 | 20.0 ± 0.0 | 25.0 ± 0.0 |"
@@ -260,7 +271,7 @@ def test_markdown_table() -> None:
 
 def test_markdown_states_failures() -> None:
     records = [run(), run(seed=1, status="failed", metrics={}), run("linear")]
-    table = markdown(summary_rows(configurations(records)))
+    table = markdown(summary_table(configurations(records)))
     assert "| arcface | 98.00 | 20.0 | 25.0 | 1 of 2 |" in table
     assert "| linear | 98.00 | 20.0 | 25.0 | 1 of 1 |" in table
 
@@ -279,6 +290,7 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     assert report.main([str(folder), "--formats", "png,svg"]) == 0
     said = capsys.readouterr()
     names = {"grid.png", "grid.svg", "angles.png", "angles.svg", "index.html", "compare.html"}
+    names |= {"plotly.min.js"}
     names |= {
         "runs.csv",
         "summary.csv",
@@ -296,23 +308,26 @@ def test_report_writes_everything_and_the_csv_gives_the_same_table(
     table = (folder / "report" / "summary.md").read_text()
     assert table in said.out
     assert markdown(read_csv(folder / "report" / "summary.csv")) == table
-    rows = read_csv(folder / "report" / "runs.csv")
+    rows = rows_of(read_csv(folder / "report" / "runs.csv"))
     assert len(rows) == 16
     failed = next(row for row in rows if row["status"] == "failed")
-    assert (failed["error"], failed["folder"], failed["accuracy"]) == ("NaN loss", "run-0015", "")
+    assert (failed["error"], failed["folder"], failed["accuracy"]) == ("NaN loss", "run-0015", None)
     linear = next(row for row in rows if row["header"] == "linear")
-    assert (linear["m2"], linear["s"]) == ("", "")
+    assert (linear["m2"], linear["s"]) == (None, None)
 
 
-def test_a_page_that_compares_only_some_says_so(tmp_path, monkeypatch):
-    records = [run(m2=step / 10) for step in range(4)]
-    save(tmp_path, records)
-    report.write_report([tmp_path], formats=["png"])
-    assert "Headers side by side<" in (tmp_path / "report/compare.html").read_text()
-    monkeypatch.setattr(report, "MOST_COMPARED", 3)
-    report.write_report([tmp_path], formats=["png"])
-    page = (tmp_path / "report/compare.html").read_text()
-    assert "Headers side by side: the first 3 of 4 configurations<" in page
+def test_a_choice_of_runs_holds_every_header() -> None:
+    headers = ["normface"] * 20 + ["arcface"] * 30 + ["cosface", "linear"] + ["sphereface"] * 2
+    chosen = report.representative(headers, 28)
+    assert len(chosen) == 28 and chosen == sorted(set(chosen))
+    counts = {name: sum(headers[i] == name for i in chosen) for name in dict.fromkeys(headers)}
+    assert counts == {"normface": 12, "arcface": 12, "cosface": 1, "linear": 1, "sphereface": 2}
+    assert report.representative(headers, 100) == list(range(len(headers)))
+
+
+def test_the_best_run_of_each_header_turns_first() -> None:
+    runs = [run(metrics={"accuracy": a}) for a in (0.7, 0.9)] + [run("linear"), run("cosface")]
+    assert report.in_turns(range(4), runs, "accuracy") == [2, 1, 3, 0]
 
 
 def test_a_single_run_folder_and_several_folders(tmp_path: Path) -> None:
@@ -387,19 +402,18 @@ def test_two_sweeps_keep_the_same_runs_apart(tmp_path: Path) -> None:
     made = report.write_report(both, out=tmp_path / "out")
     assert made.repeats == 0
     rows = read_csv(tmp_path / "out" / "summary.csv")
-    told = [(row["header"], row["sweep"], float(row["accuracy"]), row["runs"]) for row in rows]
-    assert told == [
-        ("linear", "a/demo", 0.45, "1"),
-        ("linear", "b/demo", 0.4, "1"),
-        ("arcface", "a/demo", 0.9, "2"),
-        ("arcface", "b/demo", 0.8, "2"),
+    assert rows[["header", "sweep", "accuracy", "runs"]].values.tolist() == [
+        ["linear", "a/demo", 0.45, 1],
+        ["linear", "b/demo", 0.4, 1],
+        ["arcface", "a/demo", 0.9, 2],
+        ["arcface", "b/demo", 0.8, 2],
     ]
     page = only_page(configurations(made.found.results))
     assert (page.row_titles, page.col_titles) == (
         ["linear", "arcface, m2 = 0.3"],
         ["a/demo", "b/demo"],
     )
-    lines = [float(row["difference"]) for row in read_csv(tmp_path / "out" / "differences.csv")]
+    lines = read_csv(tmp_path / "out" / "differences.csv")["difference"].tolist()
     assert lines[:2] == pytest.approx([0.45, 0.4])  # arcface less the baseline of its own sweep
 
 
@@ -407,8 +421,8 @@ def test_sweeps_of_different_runs_make_one_comparison(tmp_path: Path) -> None:
     save(tmp_path / "a", [run("linear"), run(m2=0.2)])
     save(tmp_path / "b", [run(m2=0.5)])
     made = report.write_report([tmp_path / "a", tmp_path / "b"])
-    assert "sweep" not in read_csv(tmp_path / "a" / "report" / "summary.csv")[0]
-    assert {row["sweep"] for row in read_csv(tmp_path / "a" / "report" / "runs.csv")} == {"a", "b"}
+    assert "sweep" not in read_csv(tmp_path / "a" / "report" / "summary.csv")
+    assert {*read_csv(tmp_path / "a" / "report" / "runs.csv")["sweep"]} == {"a", "b"}
     assert made.markdown.count("\n| ") == 4
 
 
@@ -452,10 +466,10 @@ def test_cells_do_not_begin_like_formulas(tmp_path: Path) -> None:
     text = (tmp_path / "report" / "summary.csv").read_text()
     for name in names[:4]:
         assert f",'{name}," in text
-    cells = [row["backbone.note"] for row in read_csv(tmp_path / "report" / "summary.csv")]
-    assert sorted(cells) == sorted(names)
+    cells = read_csv(tmp_path / "report" / "summary.csv")["backbone.note"]
+    assert sorted(map(str, cells)) == sorted(names)
 
 
 def test_no_rows_make_no_table() -> None:
     with pytest.raises(UserError):
-        markdown([])
+        markdown(summary_table([]))

@@ -10,7 +10,8 @@ from scipy import stats
 from synthetic_records import make_result
 
 from arcmargin.record import Result
-from arcmargin.report.configurations import baselines, configurations
+from arcmargin.report.configurations import baselines
+from arcmargin.report.frame import configurations
 from arcmargin.report.statistics import (
     ALPHA,
     Difference,

@@ -11,10 +11,10 @@ from synthetic_records import make_result
 
 from arcmargin.metrics.table import SECTIONS
 from arcmargin.record import Result
-from arcmargin.report.configurations import configurations
+from arcmargin.report.frame import configurations
 from arcmargin.report.labels import labels
 from arcmargin.report.statistics import against_baseline, pairwise
-from arcmargin.report.tables import csv_text, read_csv, summary_rows
+from arcmargin.report.tables import csv_text, read_csv, summary_table
 from arcmargin.report.text_tables import escape, latex, markdown, noise_markdown
 
 
@@ -36,7 +36,7 @@ def records(overrides: Any = None, m2: Any = None, **accuracy: list[float]) -> l
 
 def table(runs: list[Result]) -> str:
     found = configurations(runs)
-    return latex(summary_rows(found), pairwise(found, ["accuracy", "intra_angle_p50_deg"]))
+    return latex(summary_table(found), pairwise(found, ["accuracy", "intra_angle_p50_deg"]))
 
 
 CLEAR = {
@@ -100,12 +100,12 @@ def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
     runs = records(m2=margins, **CLEAR)
     for run in runs:
         run.metrics |= many
-    usual = latex(summary_rows(configurations(runs)))
+    usual = latex(summary_table(configurations(runs)))
     hostile = [f"backbone.name={HOSTILE}{m2}" for m2 in margins]
     runs = records(hostile, m2=margins, **CLEAR)[:2]
     for run in runs:
         run.metrics |= many | {"verification_eer": 0.02}
-    wide = latex(summary_rows(configurations(runs)))
+    wide = latex(summary_table(configurations(runs)))
     assert usual.splitlines()[-5].count("&") == 8, "header, m2, and seven metrics"
     said = []
     for number, text in enumerate((table(records(**CLEAR)), usual, wide)):
@@ -129,10 +129,10 @@ def test_a_table_shows_open_set_scores_and_not_what_nobody_named(tmp_path: Path)
     runs = records(normface=[0.9], arcface=[0.91])
     for run in runs:
         run.metrics |= {"verification_eer": 0.0213, "steps": 12.0}
-    rows: list[dict[str, Any]] = summary_rows(configurations(runs))
+    rows = summary_table(configurations(runs))
     heads = markdown(rows).splitlines()[0]
     assert heads == "| header | accuracy % | EER % |"
-    assert "2.13" in markdown(rows) and "steps" in rows[0]
+    assert "2.13" in markdown(rows) and "steps" in rows
     (tmp_path / "summary.csv").write_text(csv_text(rows))
     assert markdown(read_csv(tmp_path / "summary.csv")) == markdown(rows)
     assert latex(read_csv(tmp_path / "summary.csv")) == latex(rows)
@@ -140,5 +140,11 @@ def test_a_table_shows_open_set_scores_and_not_what_nobody_named(tmp_path: Path)
 
 def test_a_bar_in_a_setting_does_not_split_the_markdown() -> None:
     runs = records(["augment.name=a|b", "augment.name=c\nd"], normface=[0.9], arcface=[0.91])
-    lines = markdown(summary_rows(configurations(runs))).splitlines()
+    lines = markdown(summary_table(configurations(runs))).splitlines()
     assert lines[2].replace("\\|", "").count("|") == lines[0].count("|") == lines[3].count("|")
+
+
+def test_markup_in_a_setting_is_text() -> None:
+    runs = records(["a=<img src=x>", "a=[x](y)"], normface=[0.9], arcface=[0.91])
+    table = markdown(summary_table(configurations(runs)))
+    assert "<img" not in table and "&lt;img src=x&gt;" in table and "\\[x](y)" in table

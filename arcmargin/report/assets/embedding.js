@@ -1,98 +1,34 @@
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>__TITLE__</title>
-<style>
-  :root { --ink: #222; --soft: #5d6470; --line: #d9dce1; --paper: #fff; --tint: #f5f6f8; --accent: #0072b2; }
-  * { box-sizing: border-box; }
-  body { margin: 0 auto; max-width: 1500px; padding: 18px 24px 20px; background: var(--paper);
-    color: var(--ink); font: 14px/1.45 system-ui, "Segoe UI", "Liberation Sans", Arial, sans-serif; }
-  h1 { font-size: 22px; margin: 0; letter-spacing: -.01em; }
-  h2 { font-size: 16px; margin: 0; }
-  header { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: end; gap: 6px 40px;
-    margin-bottom: 12px; }
-  .soft { color: var(--soft); }
-  .facts { display: flex; gap: 0 22px; margin: 5px 0 0; }
-  .facts dt { color: var(--soft); font-size: 12px; white-space: nowrap; }
-  .facts dd { margin: 0; font-size: 15px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
-  #bar { display: flex; gap: 18px; justify-content: space-between; margin: 0 0 12px; }
-  #legend, #tools { display: flex; gap: 6px; align-items: start; }
-  #legend { flex-wrap: wrap; }
-  #legend.long { max-height: 112px; overflow-y: auto; }
-  button { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line);
-    border-radius: 7px; padding: 3px 10px; cursor: pointer; }
-  button:hover { background: var(--tint); }
-  button[aria-pressed=true]:not(.class) { background: #e3eef6; border-color: #9cc4de; }
-  :focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
-  .class { display: inline-flex; align-items: center; gap: 7px; }
-  .class i { width: 12px; height: 12px; border-radius: 50%; flex: none; }
-  .class small { color: var(--soft); font-variant-numeric: tabular-nums; }
-  .class[aria-pressed=false] { color: var(--soft); text-decoration: line-through; border-style: dashed; }
-  .class[aria-pressed=false] i { opacity: .25; }
-  #panels { display: grid; gap: 22px 18px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 350px), 1fr)); }
-  .alone #screen { min-height: calc(100vh - 18px); display: flex; flex-direction: column; }
-  .alone #panels, .alone .panel { flex: 1; display: flex; flex-direction: column; }
-  .panel { min-width: 0; position: relative; }
-  .plot { height: 390px; touch-action: pan-y; user-select: none; }
-  .alone .plot { flex: 1 0 400px; min-height: 400px; }
-  .track { display: block; width: 100%; height: 54px; }
-  .track text { font-size: 11.5px; fill: var(--soft); }
-  #player { display: flex; gap: 14px; align-items: center; position: sticky; bottom: 0; background: #fffffff2;
-    border-top: 1px solid var(--line); padding: 10px 0; margin-top: 10px; z-index: 2; }
-  #play { background: var(--ink); color: #fff; border-color: var(--ink); min-width: 88px; }
-  #rail { flex: 1; min-width: 80px; }
-  #slider { width: 100%; accent-color: var(--accent); margin: 0; display: block; }
-  #when { min-width: 225px; font-variant-numeric: tabular-nums; }
-  #tip { position: fixed; pointer-events: none; z-index: 9; background: var(--paper); border: 1px solid var(--line);
-    border-radius: 9px; box-shadow: 0 5px 18px #0002; padding: 9px 12px; display: none; gap: 12px; align-items: center; }
-  #tip canvas { image-rendering: pixelated; border-radius: 4px; border: 1px solid var(--line); }
-  #tip b { display: flex; gap: 7px; align-items: center; font-size: 15px; }
-  #tip b i { width: 12px; height: 12px; border-radius: 50%; }
-  #tip table { border-spacing: 0; font-variant-numeric: tabular-nums; }
-  #tip td:last-child { text-align: right; padding-left: 12px; font-weight: 600; }
-  .card { display: block; color: inherit; text-decoration: none; border: 1px solid var(--line); border-radius: 9px;
-    padding: 10px 12px; }
-  a.card:hover { border-color: var(--accent); }
-  .card img { width: 100%; display: block; margin-top: 6px; }
-  footer { color: var(--soft); font-size: 12.5px; margin-top: 6px; max-width: 110ch; }
-  [hidden] { display: none !important; }
-</style>
-<div id="screen">
-<header><div><h1></h1><div class="soft" id="subtitle"></div></div></header>
-<div id="bar">
-  <div id="legend" role="group" aria-label="classes"></div>
-  <div id="tools">
-    <button id="all" title="show every class">All</button>
-    <button id="glass" title="see through the globe" aria-pressed="false">Glass</button>
-    <button id="spin" title="turn slowly" aria-pressed="false">Spin</button>
-    <button id="reset" title="back to the first view">Reset</button>
-  </div>
-</div>
-<main id="panels"></main>
-<div id="player" hidden>
-  <button id="play">▶ Play</button>
-  <div id="rail"><input id="slider" type="range" min="0" value="0" step="1" aria-label="epoch"></div>
-  <span id="when"></span>
-</div>
-</div>
-<footer></footer>
-<div id="tip"></div>
-<script type="application/json" id="data">__DATA__</script>
-__PLOTLY__
-<script>
 "use strict";
 const page = JSON.parse(document.getElementById("data").textContent);
 page.short = page.classes.map(name => name.length > 14 ? `${name.slice(0, 13)}…` : name);
-page.stops = [...new Set(page.panels.flatMap(spec => spec.replay?.epochs ?? []))].sort((a, b) => a - b);
-page.limits = curveLimits();
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
 const onPlot = page.short.map(name => name.replace(/[&<>]/g, char => ESCAPES[char]));  // plotly reads markup
 const ROOM = page.short.some(name => name.length > 3) ? 2.1 : 1.62;  // half the width of the circle's plot
 const $ = id => document.getElementById(id);
 const shown = page.classes.map(() => true);
 const DEGREE = Math.PI / 180, INK = "#222222", GAP = "#efeee8", OVERLAP = "#d7301f", FONT = "system-ui, Arial, sans-serif";
+
+// ---- which runs: those of the address, such as #runs=0,4, or else the page's own choice -------------
+async function choose() {
+  const asked = /runs=([\d,]+)/.exec(location.hash)?.[1].split(",").map(Number).filter(i => page.runs[i]) ?? [];
+  let contexts = 0;
+  page.panels = [];
+  page.cards = [];
+  for (const run of (asked.length ? asked : page.shown).map(i => page.runs[i])) {
+    const needed = page.contexts[run.dim] ?? Infinity, fits = contexts + needed <= page.most_contexts;
+    if (fits && run.file) await load(run.file);
+    if (fits && run.panel) contexts += needed;
+    if (fits && run.panel) page.panels.push({ ...run, ...run.panel });
+    else page.cards.push(run);  // its picture, which opens its own page
+  }
+  page.stops = [...new Set(page.panels.flatMap(spec => spec.replay?.epochs ?? []))].sort((a, b) => a - b);
+  page.limits = curveLimits();
+}
+const load = file => new Promise(done => {
+  document.head.append(Object.assign(element("script"), { src: file, onload: done, onerror: done }));
+});
+const arrived = (index, panel) => Object.assign(page.runs[index], { panel, file: null });
+addEventListener("hashchange", () => location.reload());
 
 // ---- data: int16 unit vectors, base64 -----------------------------------------------------------
 function unpack(text, Kind) {
@@ -389,10 +325,10 @@ function track(svg, curve, epoch) {  // how the margin opened, with the predicte
   text.textContent = `${curve.name} ${value.toFixed(1).replace("-", "−")}°` +
     (curve.predicted ? ` · predicted ${curve.predicted.toFixed(1)}° (dashed)` : "");
   const points = curve.epochs.map((e, i) => `${x(e)},${y(curve.values[i])}`).join(" ");
-  svg.replaceChildren(text, level(0, { stroke: "#d9dce1" }),
-    curve.predicted ? level(curve.predicted, { stroke: "#5d6470", "stroke-dasharray": "4 4" }) : "",
-    shape("polyline", { points, fill: "none", stroke: "#0072b2", "stroke-width": 2 }),
-    shape("circle", { cx: x(now), cy: y(value), r: 4.5, fill: "#0072b2", stroke: "#fff", "stroke-width": 1.5 }));
+  svg.replaceChildren(text, level(0, { class: "zero" }),
+    curve.predicted ? level(curve.predicted, { class: "promised" }) : "",
+    shape("polyline", { points }),
+    shape("circle", { cx: x(now), cy: y(value), r: 4.5 }));
 }
 
 // ---- hover --------------------------------------------------------------------------------------
@@ -436,9 +372,7 @@ function thumbnail({ width, height, columns }, picture, index) {
 }
 
 // ---- the page: one set of classes, one camera, one slider for all panels --------------------------
-const panels = page.panels.map(spec => new Panel(spec));
-const spheres = panels.filter(panel => panel.kind === sphere);
-let position = page.stops.length - 1, playing = false, spinning = false, held = null;
+let panels = [], spheres = [], position = 0, playing = false, spinning = false, held = null;
 function place(epoch) {  // where on the slider, in stops
   const next = page.stops.findIndex(stop => stop >= epoch);
   if (next < 0) return page.stops.length - 1;
@@ -532,9 +466,15 @@ function refresh() {
   return draw();
 }
 async function start() {
+  await choose();
+  panels = page.panels.map(spec => new Panel(spec));
+  spheres = panels.filter(panel => panel.kind === sphere);
+  position = Math.max(0, page.stops.length - 1);
   document.querySelector("h1").textContent = page.title;
   $("subtitle").textContent = page.subtitle;
   const alone = page.panels.length + page.cards.length === 1;
+  $("back").hidden = !page.back;
+  $("back").href = page.back ?? "";
   const hand = alone ? "Drag and scroll to look closer." : spheres.length ? "Drag one sphere to turn them all." : "";
   document.querySelector("footer").textContent =
     `${page.notes} ${hand} Click a class to hide or show it, double click to see it alone.`;
@@ -568,5 +508,3 @@ async function start() {
   document.body.dataset.ready = "yes";
 }
 start();
-</script>
-</html>
