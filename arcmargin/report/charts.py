@@ -27,6 +27,7 @@ def margin_charts(
     found: Sequence[Configuration], labels: Sequence[str], context: Context, names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """For each axis its title, a legend and a figure a metric; the last shows each configuration."""
+    names = [name for name in names if name != PREDICTED]
     charts = [
         {
             "title": axis.title,
@@ -34,8 +35,7 @@ def margin_charts(
             "figures": [
                 {"metric": name, "figure": figure}
                 for name in names
-                if name != axis.key
-                and (figure := _against(found, labels, context, axis, metric(name))) is not None
+                if (figure := _against(found, labels, context, axis, metric(name))) is not None
             ],
         }
         for axis in context.axes

@@ -6,6 +6,7 @@ function element(tag, attributes, ...children) {
   made.append(...children);
   return made;
 }
+const escaped = text => element("i", { textContent: text }).innerHTML.replace(/"/g, "&quot;");
 const minus = text => text.replace(/^-/, "−");
 function shown(metric, value) {
   const scaled = value * metric.factor;
@@ -22,6 +23,7 @@ function themed(layout) {
 const figures = new Map();
 function draw(place, { data, layout }) {
   figures.set(place, { data, layout });
+  if (layout.height) place.style.height = `${layout.height}px`;
   return Plotly.react(place, data, themed(layout), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
 }
 const dark = matchMedia("(prefers-color-scheme: dark)"), follow = () => document.documentElement.classList.toggle("dark", dark.matches);  // as DataTables asks
@@ -46,10 +48,10 @@ const curve = ([, corners, words]) => corners === "–" ? corners
   : `<svg class="curve" viewBox="0 0 100 26" preserveAspectRatio="none" role="img" aria-label="${words}"><title>${words}</title><polyline points="${corners}"/></svg>`;
 function column({ title, unit, kind, tip, better, hidden }, index) {
   return {
-    title: `<span title="${tip.replace(/"/g, "&quot;")}">${title}${unit && ` <span class="unit">${unit}</span>`}</span>`, type: "value", visible: !hidden,
+    title: `<span title="${escaped(tip)}">${escaped(title)}${unit && ` <span class="unit">${escaped(unit)}</span>`}</span>`, type: "value", visible: !hidden,
     className: kind === "number" ? "dt-right" : "", orderSequence: better > 0 ? ["desc", "asc"] : ["asc", "desc"],
     data: row => row.cells[index], defaultContent: "",
-    render: (cell, type) => type === "sort" || type === "type" ? cell[0] : type === "filter" ? plain(cell, kind) : kind === "curve" ? curve(cell) : cell[1],
+    render: (cell, type) => type === "sort" || type === "type" ? cell[0] : type === "filter" ? "" : kind === "curve" ? curve(cell) : cell[1],  // apply() filters
   };
 }
 const stripped = document.createElement("template");
@@ -105,20 +107,21 @@ function condition(word) {
 }
 const readable = report.tables.runs.rows.map(row => {
   const texts = row.cells.map((cell, index) => plain(cell, report.tables.runs.columns[index].kind));
-  return { texts, words: [...texts, row.about].join(" ").toLowerCase() };
+  const values = row.cells.map((cell, index) => typeof cell[0] === "string" ? cell[0] : texts[index]);  // to choose from
+  return { texts, values, words: [...texts, row.about].join(" ").toLowerCase() };
 });
 const kept = new Map();  // of an axis: the values between which a run is kept
 function apply() {
   const conditions = $("filter").value.split(/\s+/).filter(Boolean).map(condition);
   const chosen = [...document.querySelectorAll("#runs .bar select")].filter(one => one.value);
   runs.search.fixed("kept", (text, row, index) =>
-    conditions.every(one => one.passes(readable[index])) && chosen.every(one => readable[index].texts[one.dataset.index] === one.value) &&
+    conditions.every(one => one.passes(readable[index])) && chosen.every(one => readable[index].values[one.dataset.index] === one.value) &&
     [...kept].every(([axis, ranges]) => ranges.some(([low, high]) => { const at = report.parallel.data[0].dimensions[axis].values[index]; return at >= low && at <= high; }))).draw();
   const left = runs.rows({ search: "applied" }).count(), all = report.tables.runs.rows.length, problem = conditions.find(one => one.problem)?.problem;
   part("runs", "output").textContent = problem ?? (left === all ? `${all.toLocaleString("en")} runs` : `${left.toLocaleString("en")} of ${all.toLocaleString("en")} runs`);
 }
 report.tables.runs.columns.forEach(({ choice, title }, index) => {
-  const values = choice ? [...new Set(readable.map(row => row.texts[index]))].sort((a, b) => compare(a, b, 1)) : [];
+  const values = choice ? [...new Set(readable.map(row => row.values[index]))].sort((a, b) => compare(a, b, 1)) : [];
   if (values.length < 2) return;
   const options = ["", ...values].map(value => element("option", { value, textContent: value || "all" }));
   const select = element("select", { onchange: apply }, ...options);
@@ -223,7 +226,6 @@ function differences() {
   part("differences", ".bar").append(kindLabel);
   offer();
 }
-const escaped = text => element("i", { textContent: text }).innerHTML;
 function named(index) {
   const { label, colour } = report.configurations[index];
   return [label, `<i class="swatch" style="--own: ${colour}"></i> ${escaped(label)}`];
