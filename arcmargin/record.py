@@ -144,7 +144,7 @@ def _load(
     """The arrays of a file. `axes` names each one's axes by a letter: the same letter, the same
     length; … stands for any further axes."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in axes if name in file}
     except FileNotFoundError as error:
         raise Damaged(f"{path} is missing") from error

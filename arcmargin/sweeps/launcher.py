@@ -156,7 +156,7 @@ class ProcessLauncher(SweepLauncher):
     on several devices has as many.
     """
 
-    def __init__(self, n_jobs: int = -1) -> None:
+    def __init__(self, n_jobs: Any = -1) -> None:
         self.n_jobs = n_jobs
         self.workers: list[tuple[ProcessPoolExecutor, str | None]] = []
 

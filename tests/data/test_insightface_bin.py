@@ -49,6 +49,9 @@ class Malicious:
         return open, (self.touched, "w")
 
 
+# The file that the pickle opens is nobody's to close.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_a_malicious_pickle_is_refused_before_it_acts(tmp_path, protocol):
     touched = tmp_path / "touched"

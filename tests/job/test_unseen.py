@@ -30,6 +30,7 @@ from arcmargin.training.train import train
 
 DIGITS = {"classes": None, "split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2}
 SPLITS = ("train", "val", "test")
+SPLIT = {"split_seed": 0, "val_fraction": 0.2, "test_fraction": 0.25}
 
 
 def images(counts, first=0):
@@ -102,8 +103,7 @@ def test_the_statistics_are_of_the_seen_training_images():
     dark, bright = images((6, 6, 6, 6)), images((6, 6, 6, 6))
     bright.pixels[12:] = 255
     both = [
-        build("toy", list("abcd"), raw, classes=None, unseen=2, split_seed=0, val_fraction=0.2)
-        for raw in (dark, bright)
+        build("toy", list("abcd"), raw, classes=None, unseen=2, **SPLIT) for raw in (dark, bright)
     ]
     assert (both[0].mean == both[1].mean).all() and (both[0].std == both[1].std).all()
 
