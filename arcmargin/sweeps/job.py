@@ -59,7 +59,7 @@ def run_in_sweep(cfg: DictConfig, folder: Path) -> float | None:
         number=hydra_config.job.num,
     )
     try:
-        with alone(folder):
+        with _noting_warnings(reporter.job), alone(folder):
             return _run_once(cfg, folder, sweep, reporter)
     except UserError as error:  # of the folder, before there was a run
         reporter.end("failed", error=sentence(error))
@@ -94,7 +94,7 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path, reporter: Reporter) ->
         if hopeless or state.stopped(sweep):
             raise Interrupted
 
-    with _own_output(folder, reporter.job):
+    with _own_output(folder):
         try:
             reporter.begin()
             result = run(
@@ -133,20 +133,26 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path, reporter: Reporter) ->
 
 
 @contextmanager
-def _own_output(folder: Path, job: state.Job) -> Iterator[None]:
-    """What the job prints goes to the log that it writes already. Its state notes warnings too."""
+def _noting_warnings(job: state.Job) -> Iterator[None]:
+    """In the job's state, which the sweep's own process reads and says."""
     notes = _Notes(job.warnings)
     logger = logging.getLogger("arcmargin")
     logger.addHandler(notes)
     try:
-        with (
-            open(folder / state.LOG, "a", buffering=1, encoding="utf-8") as file,
-            redirect_stdout(file),
-            redirect_stderr(file),
-        ):
-            yield
+        yield
     finally:
         logger.removeHandler(notes)
+
+
+@contextmanager
+def _own_output(folder: Path) -> Iterator[None]:
+    """What the job prints goes to the log that it writes already."""
+    with (
+        open(folder / state.LOG, "a", buffering=1, encoding="utf-8") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
+        yield
 
 
 class _Notes(logging.Handler):
