@@ -17,6 +17,7 @@ from arcmargin.record import find_results
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.engines,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
 ]
 
