@@ -11,6 +11,7 @@ import random
 import shutil
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -48,6 +49,14 @@ KEYS = (
     *("+epoch", "lr", "head", "+colour", "data_dir", "on_error", "compile"),
 )
 TARGETS = ("os.system", "builtins.dict", "no.such.thing", "arcmargin.run.main", "torch.nn.Linear")
+
+
+@pytest.fixture(autouse=True)
+def as_users_have_it():
+    """Without the checks of annotations, which would answer first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def check(done: Done, said: str = "") -> bool:

@@ -4,7 +4,7 @@ import gc
 import math
 
 import pytest
-from command_line import QUICK, arcmargin
+from command_line import QUICK, arcmargin, arcmargin_process
 
 from arcmargin.data.image_data import ImageData
 from arcmargin.record import find_results
@@ -76,7 +76,7 @@ def test_every_launcher_of_this_machine_gives_the_same_numbers(tmp_path):
     metrics = []
     for name in ("basic", "joblib"):
         launcher = [f"hydra/launcher={name}", f"sweep={name}"]
-        done = arcmargin(*command, *launcher, cwd=tmp_path)
+        done = arcmargin_process(*command, *launcher, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         results = find_results(tmp_path / "outputs" / "sweeps" / name).results
         assert [result.settings.threads for result in results] == [1, 1]

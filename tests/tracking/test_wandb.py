@@ -296,6 +296,7 @@ def test_a_server_that_dies_in_mid_training_costs_a_warning_and_no_result(tmp_pa
             told += line
             if line.startswith("epoch 2/"):
                 server.die()
+    process.stderr.close()
     assert process.wait(60) == 0
     assert told.count("W&B failed") == 1 and "Traceback" not in told, told
     result = Result.read(tmp_path / "x")
