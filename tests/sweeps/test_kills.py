@@ -26,13 +26,10 @@ SECONDS = {"basic": 12.0, "joblib": 12.0, "submitit_local": 25.0, "ray": 25.0}  
 
 def start(cwd: Path, launcher: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "arcmargin.run", *SWEEP, *SMALL, f"hydra/launcher={launcher}"]
-    return subprocess.Popen(
-        command,
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=(cwd / "said").open("a"),
-        start_new_session=True,
-    )
+    with (cwd / "said").open("a") as said:
+        return subprocess.Popen(
+            command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
 
 
 def table(cwd: Path) -> dict[str, object]:
