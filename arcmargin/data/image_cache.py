@@ -122,7 +122,10 @@ def _open(
     if not (place / DETAILS).is_file():
         return None
     try:
-        with np.load(place / DETAILS, allow_pickle=False) as stored:
+        with (
+            (place / DETAILS).open("rb") as stream,
+            np.load(stream, allow_pickle=False) as stored,
+        ):
             details = Details(**{name: stored[name] for name in Details._fields})
         pixels = np.load(place / PIXELS, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from sweep_tasks import is_alive
+from sweep_tasks import is_alive, wait_until
 
 from arcmargin.errors import Interrupted
 from arcmargin.sweeps import signals
@@ -63,4 +63,4 @@ def test_the_second_kills_the_workers_and_ends_at_once(tmp_path):
     )
     child, *rest = done.stdout.split()
     assert (done.returncode, rest, done.stderr) == (130, ["first"], "how to go on")
-    assert not is_alive(int(child))
+    wait_until(lambda: not is_alive(int(child)))
