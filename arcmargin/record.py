@@ -7,7 +7,7 @@ means.
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -375,7 +375,7 @@ class Found(NamedTuple):
     results: list[Result]  # finished and failed, sorted by folder
     damaged: list[str]  # one sentence each
     unfinished: list[Path]  # run folders without a record: interrupted or still running
-    pruned: list[Result] = []  # stopped by a search, and neither finished nor failed  # noqa: RUF012
+    pruned: Sequence[Result] = ()  # stopped by a search, and neither finished nor failed
 
 
 def find_results(*folders: Path | str) -> Found:

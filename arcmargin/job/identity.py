@@ -36,11 +36,10 @@ def _same_numbers(value: Any) -> Any:
 
 def header_name(block: Mapping[str, Any], choice: str) -> str:
     """What a head is called: of the formula by the margins that act, else by its configuration."""
-    margins = {key: block.get(key) for key in NO_MARGIN}
-    if block.get("_target_") in FORMULA and all(
-        isinstance(v, int | float) for v in margins.values()
-    ):
-        return formula_name(**margins)  # type: ignore[arg-type]  # numbers, as was just seen
+    given = {key: block.get(key) for key in NO_MARGIN}
+    numbers = {key: float(v) for key, v in given.items() if isinstance(v, int | float)}
+    if block.get("_target_") in FORMULA and len(numbers) == len(NO_MARGIN):
+        return formula_name(**numbers)
     return choice
 
 

@@ -291,8 +291,8 @@ def _take_part(task: Task, place: Place) -> None:
 
 def task_of(cfg: DictConfig, choices: "Choices", folder: Path, resume: Path | None) -> Task:
     """Without interpolations, which the others may have no resolvers for."""
-    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    return Task(plain, choices, folder.absolute(), resume and resume.absolute())  # type: ignore[arg-type]
+    plain: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    return Task(plain, choices, folder.absolute(), resume and resume.absolute())
 
 
 def trainer_of(cfg: DictConfig, *, several: bool) -> Any:

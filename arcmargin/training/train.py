@@ -236,5 +236,6 @@ def _embed_unseen(module: MarginModule, data: ImageData) -> Unseen | None:
 
 
 def _open_set(found: Evaluation) -> OpenSet:
-    roc = {"far": found.roc.get("far", []), "tar": found.roc.get("tar", [])}
-    return OpenSet(**found.about, **roc, thresholds=found.thresholds, notes=found.notes)  # type: ignore[arg-type]
+    far = [rate for rate in found.roc.get("far", []) if rate is not None]
+    tar = found.roc.get("tar", [])
+    return OpenSet(**found.about, far=far, tar=tar, thresholds=found.thresholds, notes=found.notes)

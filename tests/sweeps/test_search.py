@@ -92,7 +92,10 @@ def test_a_search_that_was_cut_off_ends_like_an_undisturbed_one(
 
     def go_on(bench):
         recorded = {study.study_name: study.trials for study in journal.load(path)}
-        keep = lambda studies: journal.save(studies, path)  # noqa: E731
+
+        def keep(studies):
+            return journal.save(studies, path)
+
         return search([MARGINS], bench, how, seeds=seeds, recorded=recorded, save=keep)
 
     (whole,) = search([MARGINS], Bench(), how, seeds=seeds)
@@ -149,7 +152,10 @@ SCORES = [(1, "val_accuracy"), (-1, "val_intra_angle_deg")]
 
 @pytest.mark.parametrize(("direction", "name"), SCORES)
 def test_the_sampler_goes_where_the_score_is_better(direction, name):
-    outcome = lambda job: Outcome(direction * score(job))  # noqa: E731
+
+    def outcome(job):
+        return Outcome(direction * score(job))
+
     how = Settings(score=name, n_trials=60)
     (study,) = search([MARGINS], Bench(outcome), how)
     late = study.trials[40:]
@@ -171,14 +177,20 @@ def test_failed_jobs_count_as_the_worst():
 
 
 def test_one_failed_seed_is_a_failed_trial():
-    outcome = lambda job: Outcome(None if job.seed == 1 and job.trial == 2 else 0.5)  # noqa: E731
+
+    def outcome(job):
+        return Outcome(None if job.seed == 1 and job.trial == 2 else 0.5)
+
     (study,) = search([MARGINS], Bench(outcome), Settings(n_trials=4), seeds=(0, 1))
     assert [t.value for t in study.trials if t.state is TrialState.COMPLETE] == [0.5] * 3
     assert study.trials[2].state is TrialState.PRUNED
 
 
 def test_studies_share_their_batches_and_nothing_else():
-    header = lambda name: Space(name, [f"header={name}"], MARGINS.dimensions)  # noqa: E731
+
+    def header(name):
+        return Space(name, [f"header={name}"], MARGINS.dimensions)
+
     other = Space("cosface", ["header=cosface", "m2=0.3"], dimensions("s=interval(4,64)"))
     spaces = [header("arcface"), header("combined"), other]
     bench = Bench()
@@ -252,7 +264,10 @@ def test_a_pruned_trial_is_not_worth_its_other_seeds(pruner):
             return rising(job)
 
     bench = Pruned()
-    keep = lambda studies: ended.append(studies[0])  # noqa: E731
+
+    def keep(studies):
+        return ended.append(studies[0])
+
     (study,) = search([MARGINS], bench, how, seeds=(0, 1, 2), save=keep)
     pruned = {trial.number for trial in study.trials if trial.state is TrialState.PRUNED}
     assert pruned == {number for number, _ in stopped} and 4 <= len(pruned) <= 20
