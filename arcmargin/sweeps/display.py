@@ -8,7 +8,9 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from io import TextIOBase
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -130,7 +132,8 @@ class Display:
         self.again = again
         self._alone = ExitStack()
         self._alone.enter_context(alone(sweep, wait=False))
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.stream = sys.stderr  # a job in this process redirects what it says itself
+        self.live = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self.started = self._spoken = time.monotonic()
         self._reader = state.Reader(sweep)
         self._over = threading.Event()
@@ -142,7 +145,7 @@ class Display:
             disable=not self.live,
             dynamic_ncols=True,
             leave=False,
-            file=sys.stderr,
+            file=self.stream,
         )
 
     def start(self) -> None:
@@ -199,20 +202,20 @@ class Display:
     def say(self, text: str) -> None:
         """A line above the bar."""
         self._spoken = time.monotonic()
-        write_line(text)
+        write_line(text, self.stream)
 
 
-def write_line(text: str) -> None:
+def write_line(text: str, stream: TextIO | TextIOBase) -> None:
     """To the terminal or the log, above a bar that stands there."""
     with suppress(OSError, ValueError):  # nobody reads any more: the sweep goes on
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(text, file=stream)
 
 
 class ConsoleHandler(logging.StreamHandler):
     """For what is logged while a bar may stand in the terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        write_line(self.format(record))
+        write_line(self.format(record), self.stream)
 
 
 # The sweep of this process. Hydra makes the callback that begins it, and gives nobody else a hold of it.
@@ -241,4 +244,4 @@ def last_words() -> None:
         erase = "\r\x1b[K" if _current.live else ""
         with suppress(OSError, ValueError):
             text = f"{erase}stopped at once; to go on:\n  {_current.again}\n"
-            os.write(sys.stderr.fileno(), text.encode())
+            os.write(_current.stream.fileno(), text.encode())

@@ -114,7 +114,7 @@ class Reader:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def changed(self) -> list[Job]:
-        """Those that have ended first."""
+        """Those that have ended first, in the order in which they were asked for."""
         jobs = []
         with suppress(OSError), os.scandir(self.sweep / FOLDER) as entries:
             for entry in entries:
@@ -126,7 +126,7 @@ class Reader:
                     if self._seen.get(entry.name) != stamp:
                         jobs.append(Job(**json.loads(Path(entry.path).read_bytes())))
                         self._seen[entry.name] = stamp
-        return sorted(jobs, key=lambda job: (job.state == "running", job.key))
+        return sorted(jobs, key=lambda job: (job.state == "running", job.number))
 
 
 def read_job(sweep: Path, key: str) -> Job | None:

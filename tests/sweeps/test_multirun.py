@@ -14,7 +14,7 @@ HERE = "hydra/launcher=basic"  # in this process
 
 def test_a_named_sweep_runs_every_job_once_and_skips_what_is_finished(tmp_path):
     sweep = ["--multirun", "header=linear,arcface", "m2=0.2,0.3", "sweep=try", *QUICK]
-    done = arcmargin_process(*sweep, HERE, cwd=tmp_path)
+    done = arcmargin(*sweep, HERE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "outputs" / "sweeps" / "try"
     results = find_results(folder).results
@@ -25,7 +25,7 @@ def test_a_named_sweep_runs_every_job_once_and_skips_what_is_finished(tmp_path):
     ]
     assert "linear takes no m2: m2=0.2 has no effect" in done.stderr
     before = {r.folder: (r.folder / "record.json").stat().st_mtime_ns for r in results}
-    again = arcmargin_process(*sweep, HERE, cwd=tmp_path)
+    again = arcmargin(*sweep, HERE, cwd=tmp_path)
     assert again.returncode == 0 and "finished already" in again.stderr
     assert before == {f: (f / "record.json").stat().st_mtime_ns for f in before}
     assert (folder / "report" / "grid.png").exists() and (folder / "report" / "summary.md").exists()
@@ -33,7 +33,7 @@ def test_a_named_sweep_runs_every_job_once_and_skips_what_is_finished(tmp_path):
 
 def test_hybrids_are_named_by_what_acts_and_two_ways_to_one_run_are_one_job(tmp_path):
     command = ["--multirun", "header=normface,arcface,cosface", "m2=0.2", "sweep=try", *QUICK]
-    done = arcmargin_process(*command, HERE, cwd=tmp_path)
+    done = arcmargin(*command, HERE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = find_results(tmp_path / "outputs").results
     names = sorted(result.settings.name for result in results)
