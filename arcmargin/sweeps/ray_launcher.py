@@ -3,7 +3,9 @@
 import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
+from threading import Timer
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +17,8 @@ from arcmargin.sweeps.launcher import Job, ProcessDied, SweepLauncher
 log = logging.getLogger("arcmargin")
 
 SECONDS_TO_END = 20.0  # for jobs that are to stop, before we go
+SECONDS_SILENT = 15.0
+_UNHEARD = "the Ray cluster %s does not answer yet; `ray stop` forgets one that has died"
 
 
 class RayLauncher(SweepLauncher):
@@ -98,10 +102,31 @@ class RayLauncher(SweepLauncher):
             return
         logging.getLogger("ray").setLevel(logging.ERROR)
         address = self.init.get("address")
+        given = address or os.environ.get("RAY_ADDRESS")
+        if given:
+            _check_that_somebody_listens(given)
+        # Ray asks for minutes, in silence, for a cluster that died without a word.
+        unheard = Timer(SECONDS_SILENT, log.warning, [_UNHEARD, given or "of this machine"])
+        unheard.start()
         try:
             ray.init(**{**self.init, "address": address or "auto"})
-        except ConnectionError as error:
-            given = address or os.environ.get("RAY_ADDRESS")
+        except (ConnectionError, RuntimeError) as error:
             if given:
-                raise UserError(f"there is no Ray cluster at {given}: {error}") from error
+                raise UserError(
+                    f"there is no Ray cluster at {given} that lets us in; where `ray start` said that "
+                    f"it asks for a token, set RAY_AUTH_MODE=token ({error})"
+                ) from error
             ray.init(**{**self.init, **self.local, "address": "local"})
+        finally:
+            unheard.cancel()
+
+
+def _check_that_somebody_listens(address: str) -> None:
+    """Ray would ask for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # `auto`, or a name of Ray's
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_SILENT).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"there is no Ray cluster at {address}: {error}") from error

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,25 +23,38 @@ pytestmark = [
 ]
 
 
-class Cluster:
-    """Two nodes of one CPU each on this machine, on a free port."""
+@pytest.fixture
+def no_cluster():
+    """An environment in which Ray finds neither a cluster of this machine nor a token in the home."""
+    with tempfile.TemporaryDirectory(prefix="ray") as short:  # a socket's path is short
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+        yield {"RAY_ADDRESS": "", "RAY_TMPDIR": short, **token}
 
-    def __init__(self, folder):
-        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        self.environment["RAY_USAGE_STATS_ENABLED"] = "0"
+
+class Cluster:
+    """Two nodes of one CPU each on this machine, on a free port, that ask for a token."""
+
+    def __init__(self, environment):
+        self.environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.environment |= {"RAY_USAGE_STATS_ENABLED": "0"}
+        del self.environment["RAY_ADDRESS"]
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{found.getsockname()[1]}"
+        self.joining = {**environment, "RAY_ADDRESS": self.address}
+        self.nodes = []
+
+    def start(self, folder):
         port = self.address.partition(":")[2]
-        self.head = self._start(folder, "--head", f"--port={port}", "--include-dashboard=false")
+        self._start(folder, "--head", f"--port={port}", "--include-dashboard=false")
         self.wait_for_nodes(1)
-        self.second = self._start(folder, f"--address={self.address}")
+        self._start(folder, f"--address={self.address}")
         self.wait_for_nodes(2)
 
     def _start(self, folder, *arguments):
         program = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1"]
         with (folder / "said").open("a") as file:
-            return subprocess.Popen(
+            node = subprocess.Popen(
                 [*program, "--object-store-memory=80000000", "--disable-usage-stats", *arguments],
                 env=self.environment,
                 cwd=folder,
@@ -48,6 +62,7 @@ class Cluster:
                 stderr=file,
                 start_new_session=True,
             )
+        self.nodes.append(node)
 
     def wait_for_nodes(self, count):
         code = (
@@ -61,25 +76,31 @@ class Cluster:
         subprocess.run(asked, env=self.environment, capture_output=True, check=True, timeout=300)
 
     def stop(self):
-        for node in (self.second, self.head):
+        for node in self.nodes:
             os.killpg(node.pid, signal.SIGTERM)
+        for node in self.nodes:
             try:
-                node.wait(30)
+                node.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(node.pid, signal.SIGKILL)
+                node.wait()
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path, no_cluster):
     folder = tmp_path / "cluster"
     folder.mkdir()
-    found = Cluster(folder)
-    yield found
-    found.stop()
+    found = Cluster(no_cluster)
+    try:
+        found.start(folder)
+        yield found
+    finally:
+        found.stop()
 
 
-def test_a_cluster_of_the_sweeps_own(tmp_path):
-    sweep = Sweep("quick", "seed=0,1,2", launcher="ray", cwd=tmp_path, env={"RAY_ADDRESS": ""})
+def test_a_cluster_of_the_sweeps_own(no_cluster, tmp_path):
+    pairs = "zip(seed=0,1,2; epochs=1,2,1)"
+    sweep = Sweep("quick", pairs, launcher="ray", cwd=tmp_path, env=no_cluster)
     code, said = sweep.end()
     assert code == 0 and "3 finished" in said, said
     assert "ray" not in said.replace("ray_", ""), "it speaks in our words alone"
@@ -87,8 +108,9 @@ def test_a_cluster_of_the_sweeps_own(tmp_path):
 
 @pytest.mark.parametrize("how", ["RAY_ADDRESS", "hydra.launcher.ray.init.address"])
 def test_a_cluster_that_runs_is_joined_and_all_its_nodes_work(how, cluster, tmp_path):
-    environment = {"RAY_ADDRESS": cluster.address} if how == "RAY_ADDRESS" else {}
-    further = [] if environment else [f"{how}='{cluster.address}'"]
+    environment, further = cluster.joining, []
+    if how != "RAY_ADDRESS":
+        environment, further = {**environment, "RAY_ADDRESS": ""}, [f"{how}='{cluster.address}'"]
     # Two jobs that end only beside each other need both nodes.
     arguments = ["seed=0,1", "epochs=2", *further]
     code, said = Sweep("together", *arguments, launcher="ray", cwd=tmp_path, env=environment).end()
@@ -96,12 +118,12 @@ def test_a_cluster_that_runs_is_joined_and_all_its_nodes_work(how, cluster, tmp_
 
 
 def test_jobs_of_a_node_that_dies_go_on_elsewhere(cluster, tmp_path):
-    environment = {"RAY_ADDRESS": cluster.address}
+    environment = cluster.joining
     arguments = ["epochs=80", "seed=0,1"]
     sweep = Sweep(None, *TRAINING, *arguments, launcher="ray", cwd=tmp_path, env=environment)
     sweep.wait_for_epoch(5, "*seed0*")
     sweep.wait_for_epoch(5, "*seed1*")
-    os.killpg(cluster.second.pid, signal.SIGKILL)
+    os.killpg(cluster.nodes[1].pid, signal.SIGKILL)
     code, said = sweep.end()
     results = find_results(tmp_path / "sweep").results
     assert code == 0 and len(results) == 2 and "stopped" not in said, said
@@ -115,17 +137,23 @@ def test_no_cluster_where_one_is_named(tmp_path):
     assert code == 2 and "arcmargin: there is no Ray cluster at 127.0.0.1:1" in said, said
 
 
-def test_a_worker_that_dies_ends_its_own_job_only(tmp_path):
+def test_a_cluster_that_asks_for_a_token(cluster, tmp_path):
+    environment = {**cluster.joining, "RAY_AUTH_MODE": "disabled"}
+    code, said = Sweep("quick", launcher="ray", cwd=tmp_path, env=environment).end()
+    assert code == 2 and "set RAY_AUTH_MODE=token" in said, said
+
+
+def test_a_worker_that_dies_ends_its_own_job_only(no_cluster, tmp_path):
     arguments = ["seed=0,1,2", "epochs=9", "hydra.launcher.ray.remote.max_retries=0"]
-    sweep = Sweep("deadly", *arguments, launcher="ray", cwd=tmp_path, env={"RAY_ADDRESS": ""})
+    sweep = Sweep("deadly", *arguments, launcher="ray", cwd=tmp_path, env=no_cluster)
     code, said = sweep.end()
     assert code == 1 and "2 finished, 1 stopped" in said, said
     assert "interrupted: sweep/arcface" in said
 
 
-def test_ctrl_c_ends_the_jobs_with_a_checkpoint(tmp_path):
+def test_ctrl_c_ends_the_jobs_with_a_checkpoint(no_cluster, tmp_path):
     arguments = [*TRAINING, "epochs=2000", "seed=0,1,2"]
-    sweep = Sweep(None, *arguments, launcher="ray", cwd=tmp_path, env={"RAY_ADDRESS": ""})
+    sweep = Sweep(None, *arguments, launcher="ray", cwd=tmp_path, env=no_cluster)
     folder = sweep.wait_for_epoch(5)
     workers = [state["process"] for state in sweep.states().values()]
     os.killpg(sweep.process.pid, signal.SIGINT)

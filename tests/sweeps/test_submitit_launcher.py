@@ -38,10 +38,15 @@ class SlurmSweep(Sweep):
         lines = self.slurm("squeue", "--me", "--array", "--noheader", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
 
+    def begin_again(self, job):
+        """Slurm makes a job that is queued again wait for two minutes."""
+        wait_until(lambda: self.queue().get(job) == "PENDING", 60)
+        self.slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+
 
 def test_a_job_asks_for_one_cpu_and_as_long_as_the_partition_allows(slurm, tmp_path):
     # Both end only when they run beside each other, on two CPUs.
-    sweep = SlurmSweep("together", "seed=0,1", "epochs=2", cwd=tmp_path, env=slurm)
+    sweep = SlurmSweep("together", "zip(seed=0,1; epochs=2,2)", cwd=tmp_path, env=slurm)
     wait_until(lambda: "RUNNING" in sweep.queue().values(), 60)
     limits = sweep.slurm("squeue", "--me", "--noheader", "--format=%l").split()
     code, said = sweep.end()
@@ -55,6 +60,7 @@ def test_a_requeued_job_goes_on_and_the_sweep_is_a_success(slurm, tmp_path):
     sweep.wait_for_epoch(5)
     (job,) = sweep.queue()
     sweep.slurm("scontrol", "requeue", job)
+    sweep.begin_again(job)
     code, said = sweep.end()
     (result,) = find_results(tmp_path / "sweep").results
     assert code == 0 and result.finished, said
@@ -68,6 +74,7 @@ def test_a_job_whose_time_is_over_is_queued_again(slurm, tmp_path):
     sweep.wait_for_epoch(5)
     (job,) = sweep.queue()
     sweep.slurm("scancel", "--signal=USR2", f"{job}.0")  # as Slurm does shortly before
+    sweep.begin_again(job)
     code, said = sweep.end()
     (result,) = find_results(tmp_path / "sweep").results
     assert code == 0 and result.finished, said
