@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-install_import_hook("arcmargin", "beartype.beartype")
+jaxtyping.install_import_hook("arcmargin", "beartype.beartype")
 
 # Two processes with two threads each would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -99,3 +99,11 @@ def browser() -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Users have no jaxtyping hook: they meet the library's own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

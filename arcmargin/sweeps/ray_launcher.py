@@ -101,22 +101,24 @@ class RayLauncher(SweepLauncher):
         if ray.is_initialized():
             return
         logging.getLogger("ray").setLevel(logging.ERROR)
-        address = self.init.get("address")
-        given = address or os.environ.get("RAY_ADDRESS")
+        given = self.init.get("address") or os.environ.get("RAY_ADDRESS")
         if given:
             _check_that_somebody_listens(given)
         # Ray asks for minutes, in silence, for a cluster that died without a word.
         unheard = Timer(SECONDS_SILENT, log.warning, [_UNHEARD, given or "of this machine"])
         unheard.start()
         try:
-            ray.init(**{**self.init, "address": address or "auto"})
+            try:
+                ray.init(**({} if given else self.local), **self.init)
+            except ValueError:  # what is for a cluster of its own, and one runs
+                ray.init(**self.init)
         except (ConnectionError, RuntimeError) as error:
-            if given:
-                raise UserError(
-                    f"there is no Ray cluster at {given} that lets us in; where `ray start` said that "
-                    f"it asks for a token, set RAY_AUTH_MODE=token ({error})"
-                ) from error
-            ray.init(**{**self.init, **self.local, "address": "local"})
+            if not given:
+                raise
+            raise UserError(
+                f"there is no Ray cluster at {given} that lets us in; where `ray start` said that it "
+                f"asks for a token, set RAY_AUTH_MODE=token ({error})"
+            ) from error
         finally:
             unheard.cancel()
 

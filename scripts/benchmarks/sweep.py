@@ -27,8 +27,8 @@ def measure(quick: bool) -> list[dict[str, Any]]:
     serial_s, parallel_s = in_turns(
         1 if quick else 3,
         f"{2 * seeds} runs: serial, {WORKERS} workers (s)",
-        lambda: _sweep([*given, "hydra/launcher=basic"], jobs_outside, outside),
-        lambda: _sweep([*given, *parallel], [], []),
+        lambda: timed_sweep([*given, "hydra/launcher=basic"], jobs_outside, outside),
+        lambda: timed_sweep([*given, *parallel], [], []),
     )
     case = f"{2 * seeds} runs of the digits"
     speedup = ratios(serial_s, parallel_s)
@@ -50,7 +50,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _sweep(arguments: list[str], jobs_outside: list[float], outside: list[float]) -> float:
+def timed_sweep(arguments: list[str], jobs_outside: list[float], outside: list[float]) -> float:
     """Seconds of the whole command; notes which share of the jobs' time, and which share of that
     of the command, was not training. A job is everything from its configuration to its record; the
     first one imports torch. The command also starts Python and writes the report."""

@@ -252,7 +252,7 @@ def test_a_compiled_training_step_leaves_the_chunks_as_they_are() -> None:
     x, labels = batch()
     expected = outcome(header, x, labels)
     x.requires_grad_()
-    torch._dynamo.reset()
+    torch.compiler.reset()
     torch.compile(header.loss, backend="eager")(x, labels).backward()
     torch.testing.assert_close(x.grad, expected["x"])
 

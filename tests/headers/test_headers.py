@@ -2,10 +2,8 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 import yaml
@@ -29,14 +27,6 @@ def batch(n: int = N, d: int = D, c: int = C, seed: int = 1) -> tuple[torch.Tens
     labels = torch.randint(0, c, (n,), generator=rng)
     labels[-1] = -1
     return embeddings, labels
-
-
-@pytest.fixture
-def unchecked_shapes() -> Iterator[None]:
-    """Users have no jaxtyping hook: they meet the library's own errors."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 every_preset = pytest.mark.parametrize("preset", PRESETS)
@@ -251,12 +241,12 @@ def test_evaluation_changes_no_state(preset: str) -> None:
 def test_compiles_as_one_graph_and_not_again_while_the_margin_ramps(
     preset: str, unchecked_shapes: None
 ) -> None:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     header = build(preset, ramp=0.5)
     embeddings, labels = batch()
     compiled = torch.compile(header.eval(), backend="aot_eager", fullgraph=True)
     compiled(embeddings, labels)
-    with torch._dynamo.config.patch(error_on_recompile=True):
+    with torch.compiler.set_stance("fail_on_recompile"):
         for fraction in (0.0, 0.1, 0.3, 1.0):
             header.set_progress(fraction)
             expected = header(embeddings, labels)

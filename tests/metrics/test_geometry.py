@@ -158,8 +158,6 @@ def test_gaps_are_for_the_circle_only() -> None:
         geometry.arcs(*blobs(seed=0, dim=3))
 
 
-def test_labels_must_match() -> None:
-    with pytest.raises(
-        UserError, match=r"\(5, 2\).*\(4,\)"
-    ):  # the public functions' types say so too
-        geometry._with_direction(np.ones((5, 2)), np.zeros(4, dtype=int))
+def test_labels_must_match(unchecked_shapes: None) -> None:
+    with pytest.raises(UserError, match=r"\(5, 2\).*\(4,\)"):
+        geometry.measure(np.ones((5, 2)), np.zeros(4, dtype=int))

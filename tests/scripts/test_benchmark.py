@@ -79,7 +79,7 @@ def test_an_unknown_part_is_named(capsys):
 def test_a_sweep_knows_how_much_of_it_was_training():
     jobs_outside, outside = [], []
     few = ["seed=0,1", "+debug=fast", "logger=none", "threads=1"]
-    seconds = sweep._sweep(few, jobs_outside, outside)
+    seconds = sweep.timed_sweep(few, jobs_outside, outside)
     assert 0 < jobs_outside[0] < 1 and 0 < outside[0] < 1 and seconds > 0
 
 

@@ -71,16 +71,7 @@ def undisturbed(tmp_path_factory):
     return table(cwd)
 
 
-def kills() -> list[object]:
-    """Those of launchers of other people's engines are marked as such."""
-    numbers: list[object] = []
-    for number in range(COUNT):
-        others = LAUNCHERS[number % len(LAUNCHERS)] in ("submitit_local", "ray")
-        numbers.append(pytest.param(number, marks=pytest.mark.engines) if others else number)
-    return numbers
-
-
-@pytest.mark.parametrize("number", kills())
+@pytest.mark.parametrize("number", range(COUNT))
 def test_the_table_is_that_of_an_undisturbed_sweep(tmp_path, undisturbed, number):
     rng = random.Random(number)
     launcher = LAUNCHERS[number % len(LAUNCHERS)]

@@ -18,7 +18,7 @@ from arcmargin.record import find_results
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.engines,
+    pytest.mark.xdist_group("ray"),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
 ]
 
@@ -106,11 +106,12 @@ def test_a_cluster_of_the_sweeps_own(no_cluster, tmp_path):
     assert "ray" not in said.replace("ray_", ""), "it speaks in our words alone"
 
 
-@pytest.mark.parametrize("how", ["RAY_ADDRESS", "hydra.launcher.ray.init.address"])
+@pytest.mark.parametrize("how", ["RAY_ADDRESS", "hydra.launcher.ray.init.address", "ray start"])
 def test_a_cluster_that_runs_is_joined_and_all_its_nodes_work(how, cluster, tmp_path):
-    environment, further = cluster.joining, []
+    environment = cluster.joining
     if how != "RAY_ADDRESS":
-        environment, further = {**environment, "RAY_ADDRESS": ""}, [f"{how}='{cluster.address}'"]
+        environment = {**environment, "RAY_ADDRESS": ""}
+    further = [f"{how}='{cluster.address}'"] if how.startswith("hydra") else []
     # Two jobs that end only beside each other need both nodes.
     arguments = ["seed=0,1", "epochs=2", *further]
     code, said = Sweep("together", *arguments, launcher="ray", cwd=tmp_path, env=environment).end()
@@ -129,6 +130,19 @@ def test_jobs_of_a_node_that_dies_go_on_elsewhere(cluster, tmp_path):
     assert code == 0 and len(results) == 2 and "stopped" not in said, said
     for result in results:
         assert (result.folder / "run.log").read_text().count("epoch 1/80 ") == 1
+
+
+def test_another_sweeps_own_cluster_is_not_joined(no_cluster, tmp_path):
+    sweeps = []
+    for name, epochs in (("first", 2000), ("second", 60)):
+        cwd = tmp_path / name
+        cwd.mkdir()
+        arguments = [*TRAINING, f"epochs={epochs}"]
+        sweeps.append(Sweep(None, *arguments, launcher="ray", cwd=cwd, env=no_cluster))
+        sweeps[-1].wait_for_epoch(2)
+    os.killpg(sweeps[0].process.pid, signal.SIGKILL)
+    code, said = sweeps[1].end()
+    assert code == 0 and "1 finished" in said, said
 
 
 def test_no_cluster_where_one_is_named(tmp_path):
