@@ -210,6 +210,7 @@ class Settings:
     gap_deg: float | None = None
     num_classes: int | None = None
     class_names: list[str] = field(default_factory=list)
+    validation_classes: list[str] = field(default_factory=list)  # further ones, to choose by
     overrides: list[str] = field(default_factory=list)
     identity: str = ""  # equal where two runs compute the same
 
@@ -245,7 +246,8 @@ class Result:
     status: str = "finished"  # "failed", and then `error` says why; "pruned" by a search
     error: str | None = None
     score: float | None = None  # validation accuracy after the last epoch
-    metrics: dict[str, float | None] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)  # of the test
+    validation: dict[str, float | None] = field(default_factory=dict)  # with the weights tested
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %
     curves: dict[str, list[float | int | None]] = field(default_factory=dict)  # a value an epoch
     open_set: OpenSet | None = None

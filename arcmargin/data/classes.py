@@ -1,6 +1,11 @@
-"""Which classes of a data set a run trains on, and which it holds out."""
+"""Which classes of a data set a run trains on, and which it holds out: to choose by, and to test on.
+
+Three sets that have no class in common, as Musgrave et al. 2020 (A Metric Learning Reality Check, arXiv
+2003.08505) ask for: what is chosen on the classes of the test says nothing about new ones.
+"""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from arcmargin.errors import UserError
 
@@ -29,33 +34,63 @@ def kept_classes(classes: Classes, names: Sequence[str]) -> list[int]:
     return kept
 
 
-def unseen_classes(unseen: Unseen, kept: list[int], names: Sequence[str]) -> list[int]:
-    """The last so many of the kept classes, that fraction of them, or those listed: by number, or
-    by name. Raises UserError where fewer than two are left to train on, or held out."""
-    if unseen is None:
-        return []
-    if isinstance(unseen, Sequence) and not isinstance(unseen, str):
-        chosen = [_class_number("unseen", one, kept, names) for one in unseen]
+class Partition(NamedTuple):
+    """Numbers of classes; no class is in two of the lists."""
+
+    trained: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+def partition(
+    classes: Classes, unseen: Unseen, unseen_val: Unseen, names: Sequence[str]
+) -> Partition:
+    """`unseen` are for the test; `unseen_val`, of those that are left, for validation. Either is the
+    last so many of them, that fraction (two classes at least), or those listed by number or by name.
+
+    Raises UserError where fewer than two are left to train on, or held out, or one is in both.
+    """
+    kept = kept_classes(classes, names)
+    left, test = _held_out("unseen", unseen, kept, names)
+    trained, validation = _held_out("unseen_val", unseen_val, left, names)
+    return Partition(trained, validation, test)
+
+
+def _held_out(
+    key: str, wanted: Unseen, kept: list[int], names: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """(the rest, what is held out). None holds out nothing; validation may also be without any by 0."""
+    if wanted is None or (key == "unseen_val" and _is_none(wanted)):
+        return kept, []
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        chosen = [_class_number(key, one, kept, names) for one in wanted]
     else:
-        chosen = kept[len(kept) - _count(unseen, len(kept)) :]
+        chosen = kept[len(kept) - count_of(key, wanted, len(kept)) :]
     for what, count, why in (
         ("for training", len(kept) - len(chosen), "a margin needs at least two"),
         ("to be unseen", len(set(chosen)), "impostor pairs need at least two different ones"),
     ):
         if count < 2:
-            raise UserError(f"dataset.unseen={unseen} leaves {count} class(es) {what}; {why}")
-    return chosen
+            without = "; dataset.unseen_val=0 does without" if key == "unseen_val" else ""
+            raise UserError(
+                f"dataset.{key}={wanted} leaves {count} class(es) {what}; {why}{without}"
+            )
+    return [one for one in kept if one not in chosen], chosen
 
 
-def _count(unseen: int | float | str, total: int) -> int:
-    """How many of the classes a number or a fraction means; at most all."""
-    if isinstance(unseen, int) and not isinstance(unseen, bool) and unseen >= 0:
-        return min(unseen, total)
-    if isinstance(unseen, float) and 0 < unseen < 1:
-        return round(unseen * total)
+def _is_none(wanted: Unseen) -> bool:
+    return wanted is False or wanted == 0 or wanted == []
+
+
+def count_of(key: str, wanted: Unseen | str, total: int, least: int = 2) -> int:
+    """How many of so many classes a number or a fraction means; at most all."""
+    if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0:
+        return min(wanted, total)
+    if isinstance(wanted, float) and 0 < wanted < 1:
+        return min(max(round(wanted * total), least), total)
     raise UserError(
-        "dataset.unseen must be a number of classes, a fraction between 0 and 1 or a list of "
-        f"classes, got {unseen}"
+        f"dataset.{key} must be a number of classes, a fraction between 0 and 1 or a list of "
+        f"classes, got {wanted}"
     )
 
 

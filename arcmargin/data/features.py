@@ -36,8 +36,7 @@ def with_features(data: ImageData, body: nn.Module, cache: Path) -> ImageData:
     layers = nn.Sequential(Normalise(data.mean, data.std), body)
     splits: dict[str, Any] = {
         name: Split(_features(layers, split.images, key.copy(), cache), split.labels)
-        for name in ("train", "val", "test", "unseen")
-        if (split := getattr(data, name)) is not None
+        for name, split in data.splits().items()
     }
     return replace(data, **splits, pictures=False)
 

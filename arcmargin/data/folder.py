@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from arcmargin.data.checks import printable
-from arcmargin.data.classes import Classes, Unseen, kept_classes, unseen_classes
+from arcmargin.data.classes import Classes, Unseen, partition
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
 from arcmargin.data.image_files import (
     SUFFIXES,
@@ -44,6 +44,7 @@ def image_folder(
     val_fraction: float,
     test_fraction: float,
     unseen: Unseen = None,
+    unseen_val: Unseen = None,
     test_path: str | None = None,
     unseen_path: str | None = None,
     on_bad_image: str = "stop",
@@ -77,7 +78,7 @@ def image_folder(
             f"dataset.path '{path}' holds only the class '{listed.names[0]}'; a margin needs at least "
             "two classes"
         )
-    unseen_classes(unseen, kept_classes(classes, listed.names), listed.names)  # do they exist?
+    partition(classes, unseen, unseen_val, listed.names)  # do they exist?
 
     def read(listing: _Listing, key: str) -> RawImages:
         shape = (channels, image_size, image_size)
@@ -93,6 +94,7 @@ def image_folder(
         read(test, str(test_path)) if test else None,
         classes=classes,
         unseen=unseen,
+        unseen_val=unseen_val,
         split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,

@@ -15,13 +15,15 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from arcmargin.data.checks import check_fraction, check_whole_number
-from arcmargin.data.classes import Classes, Unseen, kept_classes, unseen_classes
+from arcmargin.data.classes import Classes, Unseen, partition
 from arcmargin.data.mapped_images import MappedImages, subset
 from arcmargin.errors import UserError
 from arcmargin.metrics.pairs import Pairs
 
 STATISTICS_AT_A_TIME = 4096  # images
 EVALUATED_VALUES = 2**22  # of images that are embedded at a time
+
+SPLITS = ("train", "val", "test", "unseen", "unseen_val")
 
 Images = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"] | MappedImages
 
@@ -55,6 +57,8 @@ class ImageData:
         None  # images of classes that training has not; a negative label: unknown
     )
     unseen_names: tuple[str, ...] = ()
+    unseen_val: Split | None = None  # of further such classes: to choose settings by
+    unseen_val_names: tuple[str, ...] = ()
     pairs: Pairs | None = None  # of unseen images, by row, where a protocol lists what to compare
     pictures: bool = True  # False: the images are features that a frozen body made of them
 
@@ -69,9 +73,13 @@ class ImageData:
         return channels, height, width
 
     def to(self, device: torch.device) -> "ImageData":
-        names = ("train", "val", "test", "unseen")
-        splits = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: split and split.to(device) for name, split in splits.items()})
+        splits = {name: split.to(device) for name, split in self.splits().items()}
+        return replace(self, **splits)
+
+    def splits(self) -> dict[str, Split]:
+        """Those that there are, by the name of their field."""
+        found = {name: getattr(self, name) for name in SPLITS}
+        return {name: split for name, split in found.items() if split is not None}
 
 
 class Normalise(nn.Module):
@@ -136,6 +144,7 @@ def build(
     val_fraction: float,
     test_fraction: float = 0.0,
     unseen: Unseen = None,
+    unseen_val: Unseen = None,
 ) -> ImageData:
     """Keep the wanted classes and split the images, class by class.
 
@@ -145,18 +154,19 @@ def build(
 
     `unseen` classes are in none of the three splits. Their images are those of the official test
     split, which often has other writers or photographers than the training images; without one,
-    all of them.
+    all of them. Nor are `unseen_val` classes, which are for validation: their images are those for
+    training, as nothing is chosen by an image of the official test split.
     """
     check_whole_number("split_seed", split_seed, least=0)
     check_fraction("val_fraction", val_fraction, "validation")
     if test is None:
         check_fraction("test_fraction", test_fraction, "the test")
-    kept = kept_classes(classes, class_names)
-    held_out = unseen_classes(unseen, kept, class_names)
-    kept = [c for c in kept if c not in held_out]
+    kept, validation, held_out = partition(classes, unseen, unseen_val, class_names)
     tested = images if test is None else test
     unseen_rows = _of_classes(tested.labels, held_out)
-    _check_unseen(unseen_rows, [class_names[c] for c in held_out])
+    _check_unseen("unseen", unseen_rows, [class_names[c] for c in held_out], "test images")
+    unseen_val_rows = _of_classes(images.labels, validation)
+    _check_unseen("unseen_val", unseen_val_rows, [class_names[c] for c in validation], "images")
     rng = np.random.default_rng(split_seed)
     train_rows = _of_classes(images.labels, kept)
     if test is None:
@@ -176,6 +186,8 @@ def build(
         std=torch.from_numpy(std),
         unseen=tested.take(unseen_rows) if held_out else None,
         unseen_names=tuple(class_names[i] for i in held_out),
+        unseen_val=images.take(unseen_val_rows) if validation else None,
+        unseen_val_names=tuple(class_names[i] for i in validation),
     )
 
 
@@ -212,15 +224,13 @@ def _of_classes(labels: Int[np.ndarray, " m"], classes: Sequence[int]) -> _Rows:
     return _Rows(chosen, new_label[labels[chosen]])
 
 
-def _check_unseen(rows: _Rows, names: Sequence[str]) -> None:
+def _check_unseen(key: str, rows: _Rows, names: Sequence[str], what: str) -> None:
     found = np.bincount(rows.labels, minlength=len(names))
     if not found.all():
-        raise UserError(
-            f"dataset.unseen: the class '{names[int(np.argmin(found))]}' has no test images"
-        )
+        raise UserError(f"dataset.{key}: the class '{names[int(np.argmin(found))]}' has no {what}")
     if len(names) and found.max() < 2:
         raise UserError(
-            "dataset.unseen: no unseen class has two images, so there is no genuine pair to verify"
+            f"dataset.{key}: no unseen class has two images, so there is no genuine pair to verify"
         )
 
 
@@ -263,6 +273,22 @@ def _channel_sums(pixels: UInt8[np.ndarray, "n c h w"]) -> Int[np.ndarray, "c 2"
     values = np.arange(256)
     counts = [np.bincount(pixels[:, c].ravel(), minlength=256) for c in range(pixels.shape[1])]
     return np.array([[count @ values, count @ values**2] for count in counts])
+
+
+def sample(split: Split, count: int) -> Split:
+    """So many of the images, always the same ones: from each class as evenly as it goes, yet at least
+    two, from fewer classes if need be. All, where there are no more."""
+    if len(split) <= count:
+        return split
+    rng = np.random.default_rng(0)
+    labels = split.labels.cpu().numpy()
+    turn = np.empty(len(labels), dtype=np.int64)  # when an image would be taken
+    for members in _members(labels):
+        turn[rng.permutation(members)] = np.arange(len(members))
+    class_order = rng.permutation(int(labels.max()) + 1)[labels]
+    rows = np.lexsort((class_order, np.maximum(turn - 1, 0)))[:count]
+    chosen = torch.from_numpy(np.sort(rows))
+    return Split(split.images[chosen], split.labels[chosen])
 
 
 def evaluation_batch_size(image_shape: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from arcmargin.data.checks import check_whole_number
+from arcmargin.data.classes import Unseen
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
 from arcmargin.data.image_files import cache_folder, check_format, list_images, read_images
 from arcmargin.data.pair_lists import check_both_kinds, lfw_pairs
@@ -22,6 +23,7 @@ def lfw(
     split_seed: int,
     val_fraction: float,
     test_fraction: float,
+    unseen_val: Unseen = None,
     on_bad_image: str = "stop",
     cache: str | bool | None = None,
 ) -> ImageData:
@@ -55,6 +57,7 @@ def lfw(
         list(people),
         read.where_readable(labels),
         classes=None,
+        unseen_val=unseen_val,
         split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,

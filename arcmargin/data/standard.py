@@ -1,13 +1,14 @@
 """Data sets with a name: scikit-learn's digits and torchvision's."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 
-from arcmargin.data.classes import Classes, Unseen
+from arcmargin.data.classes import Classes, Unseen, count_of, partition
 from arcmargin.data.image_data import ImageData, RawImages, add_unseen, build
 from arcmargin.data.image_files import cache_folder, check_format, read_images
 from arcmargin.errors import UserError
@@ -23,6 +24,7 @@ def digits(
     val_fraction: float,
     test_fraction: float,
     unseen: Unseen = None,
+    unseen_val: Unseen = None,
 ) -> ImageData:
     """The 1,797 handwritten digits of 8×8 pixels that ship inside scikit-learn."""
     from sklearn.datasets import load_digits
@@ -35,6 +37,7 @@ def digits(
         RawImages(pixels, bunch.target.astype(np.int64)),
         classes=classes,
         unseen=unseen,
+        unseen_val=unseen_val,
         split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
@@ -49,6 +52,7 @@ def torchvision_images(
     split_seed: int,
     val_fraction: float,
     unseen: Unseen = None,
+    unseen_val: Unseen = None,
 ) -> ImageData:
     """One of torchvision's data sets with an official test split; downloaded when it is missing."""
     import torchvision
@@ -73,6 +77,7 @@ def torchvision_images(
         test,
         classes=classes,
         unseen=unseen,
+        unseen_val=unseen_val,
         split_seed=split_seed,
         val_fraction=val_fraction,
     )
@@ -87,10 +92,17 @@ def omniglot(
     val_fraction: float,
     test_fraction: float,
     unseen: Unseen | str = "evaluation",
+    unseen_val: Unseen = None,
+    rotations: bool = False,
     cache: str | bool | None = None,
 ) -> ImageData:
     """Omniglot: handwritten characters, 20 images each. Trained on those of the background alphabets;
-    unless some of these are asked for, the unseen ones are all of the evaluation alphabets."""
+    unless some of these are asked for, the unseen ones are all of the evaluation alphabets.
+
+    `unseen_val` are alphabets of the background, each as a whole: so many or such a fraction of them,
+    those of the fewest characters first, or those listed. With `rotations` each character turned by
+    90°, 180° and 270° is a class of its own: four times as many in all three sets.
+    """
     check_format(image_size, 1, "stop")
     if isinstance(unseen, str) and unseen != "evaluation":
         raise UserError(
@@ -108,20 +120,50 @@ def omniglot(
         what = f"Omniglot {part}"
         shape = (1, image_size, image_size)
         read = read_images(files, shape, what=what, cache=cache_folder(cache))
-        return RawImages(255 - np.asarray(read.pixels), labels), names  # ink on black, as in MNIST
+        ink = RawImages(255 - np.asarray(read.pixels), labels)  # ink on black, as in MNIST
+        return _with_rotations(ink, names) if rotations else (ink, names)
 
     images, names = read(background=True)
+    held_out = None if isinstance(unseen, str) else unseen
+    left = [names[one] for one in partition(classes, held_out, None, names).trained]
     data = build(
         "omniglot",
         names,
         images,
         classes=classes,
-        unseen=None if isinstance(unseen, str) else unseen,
+        unseen=held_out,
+        unseen_val=_of_alphabets(unseen_val, left),
         split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
     )
     return add_unseen(data, *read(background=False)) if unseen == "evaluation" else data
+
+
+def _with_rotations(images: RawImages, names: list[str]) -> tuple[RawImages, list[str]]:
+    """And the classes turned by 90°, 180° and 270°, after those that stand upright."""
+    pixels = np.asarray(images.pixels)
+    turned = [np.rot90(pixels, quarter, axes=(2, 3)) for quarter in range(4)]
+    labels = [images.labels + quarter * len(names) for quarter in range(4)]
+    further = [f"{name}/{angle}" for angle in (90, 180, 270) for name in names]
+    return RawImages(np.concatenate(turned), np.concatenate(labels)), [*names, *further]
+
+
+def _of_alphabets(wanted: Unseen, characters: Sequence[str]) -> list[int | str]:
+    """The characters of the wanted alphabets. Of a number of them the smallest are taken, which cost
+    training the fewest classes: so does Meta-Dataset (Triantafillou et al. 2020, arXiv 1903.03096)."""
+    sizes = Counter(name.partition("/")[0] for name in characters)
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        if unknown := [one for one in wanted if one not in sizes]:
+            raise UserError(
+                f"dataset.unseen_val asks for the alphabet {unknown[0]}, but there are "
+                + ", ".join(sorted(sizes))
+            )
+        chosen = set(wanted)
+    else:
+        smallest_first = sorted(sizes, key=lambda name: (sizes[name], name))
+        chosen = {*smallest_first[: count_of("unseen_val", wanted or 0, len(sizes), least=1)]}
+    return [name for name in characters if name.partition("/")[0] in chosen]
 
 
 def _omniglot_folder(data_dir: str, part: str) -> Path:

@@ -21,6 +21,7 @@ from arcmargin.data.image_data import ImageData, Normalise
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.job.identity import header_name, identity
+from arcmargin.job.schema import validation_classes
 from arcmargin.margins import (
     infeasible_margin_message,
     is_feasible,
@@ -128,6 +129,7 @@ def settings_of(
         gap_deg=cfg.gap_deg if cfg.matched is not None else None,
         num_classes=data.num_classes if data else None,
         class_names=list(data.class_names) if data else [],
+        validation_classes=list(data.unseen_val_names) if data else [],
         overrides=list(choices.overrides),
         identity=identity(cfg),
     )
@@ -167,7 +169,10 @@ def _refuse_what_the_header_cannot(cfg: DictConfig, block: Mapping[str, Any], he
 
 
 def _data(cfg: DictConfig) -> ImageData:
-    data = instantiate(cfg.dataset, _convert_="all")
+    resolved = (
+        {"unseen_val": validation_classes(cfg.dataset)} if "unseen_val" in cfg.dataset else {}
+    )
+    data = instantiate(cfg.dataset, _convert_="all", **resolved)
     if not isinstance(data, ImageData):
         raise UserError(
             f"dataset._target_ is '{cfg.dataset._target_}', which made a {type(data).__name__}; "

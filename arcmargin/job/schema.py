@@ -6,7 +6,7 @@ conf/config.yaml says what they mean. A new option is one line here and one ther
 import difflib
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from arcmargin.errors import UserError
-from arcmargin.metrics.score import best
+from arcmargin.metrics.score import DEFAULT, DEFAULT_UNSEEN, best
+from arcmargin.metrics.table import VALIDATION_CLASSES
 
 Group = dict[str, Any]
 
@@ -92,7 +93,7 @@ class Schema:
     batch_size: int = option(128, least=2)  # BatchNorm cannot train on a single image
     header_lr: float = option(1.0, least=0)
     evaluate: str = option("last", choices=("last", "best"))
-    score: str = option("val_accuracy", changes_result=False)
+    score: str = option("auto", changes_result=False)
     verification_pairs: int | str | None = option(None)
     on_bad_image: str = option("stop", changes_result=False, choices=("stop", "skip"))
     resume: str | None = option(None, changes_result=False)
@@ -101,6 +102,10 @@ class Schema:
     data_dir: str = option("data", changes_result=False)
     sweep: str = option("", changes_result=False)
     on_error: str = option("continue", changes_result=False, choices=("continue", "raise"))
+
+
+AUTO = "auto"
+FIFTH = 0.2  # of the training classes, for validation
 
 
 @functools.cache  # once a process
@@ -124,11 +129,37 @@ def check(cfg: DictConfig) -> None:
         _check_limits(one.name, value, one.metadata.get("limits", {}))
         for key, limits in one.metadata.get("group_limits", {}).items():
             _check_limits(f"{one.name}.{key}", value.get(key), limits)
-    best(cfg.score)
+    score_of(cfg)
     _check_limits("embedding_dim", cfg.embedding_dim.get("size"), {"least": 1, "most": 2**20})
     for key in ("header", "dataset", "backbone", "optimizer", "schedule", "trainer"):
         if not cfg[key]:
             raise UserError(f"'{key}' is empty, but every run needs one; drop ~{key}")
+
+
+def validation_classes(dataset: Mapping[str, Any]) -> Any:
+    """What dataset.unseen_val comes to: with `auto` a fifth, where a class is unseen."""
+    given = dataset.get("unseen_val")
+    if given != AUTO:
+        return given or None
+    unseen = any(dataset.get(key) is not None for key in ("unseen", "unseen_path"))
+    return FIFTH if unseen else None
+
+
+def score_of(cfg: DictConfig) -> str:
+    """The validation metric that settings and the best epoch are chosen by.
+
+    Raises UserError for one that cannot choose, or that needs classes that are not there.
+    """
+    with_classes = validation_classes(cfg.dataset) is not None
+    if cfg.score == AUTO:
+        return DEFAULT_UNSEEN if with_classes else DEFAULT
+    best(cfg.score)
+    if cfg.score.startswith(VALIDATION_CLASSES) and not with_classes:
+        raise UserError(
+            f"score={cfg.score} is measured on validation classes, of which there are none; hold some "
+            "out with dataset.unseen_val=0.2"
+        )
+    return str(cfg.score)
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
@@ -168,6 +199,8 @@ def what_changes_the_result(cfg: DictConfig) -> dict[str, Any]:
         value = cfg[one.name]
         if OmegaConf.is_config(value):
             plain: Any = OmegaConf.to_container(value, resolve=True)
+            if one.name == "dataset":
+                plain["unseen_val"] = validation_classes(plain)
             ignored = one.metadata.get("not_in_result", ())
             content[one.name] = {
                 k: v
@@ -176,4 +209,6 @@ def what_changes_the_result(cfg: DictConfig) -> dict[str, Any]:
             }
         elif value is not None:
             content[one.name] = value
+    if cfg.evaluate == "best" and (score := score_of(cfg)) != DEFAULT:
+        content["score"] = score  # it chooses the epoch
     return content

@@ -1,6 +1,6 @@
 """What a person reads at the end of a run."""
 
-from arcmargin.metrics.table import metric
+from arcmargin.metrics.table import VALIDATION_CLASSES, metric
 from arcmargin.record import Result
 
 
@@ -14,7 +14,22 @@ def result_table(result: Result) -> str:
         if value is not None and name not in result.intervals:
             known = metric(name)
             lines.append(f"  {known.title:<22}{known.shown(value):>10} {known.unit}")
-    return "\n".join([*lines, *_unseen_lines(result)])
+    return "\n".join([*lines, *_validation_lines(result), *_unseen_lines(result)])
+
+
+def _validation_lines(result: Result) -> list[str]:
+    """Of classes that are neither trained on nor tested."""
+    found = {k: v for k, v in result.validation.items() if k.startswith(VALIDATION_CLASSES)}
+    if not found:
+        return []
+    lines = [
+        f"{len(result.settings.validation_classes)} validation classes, to choose settings by:"
+    ]
+    for name, value in found.items():
+        known = metric(name.removeprefix(VALIDATION_CLASSES))
+        if value is not None:
+            lines.append(f"  {known.title:<34}{known.shown(value):>6} {known.unit}")
+    return lines
 
 
 def _unseen_lines(result: Result) -> list[str]:

@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 PREDICTED = "gap_predicted_deg"  # follows from the settings: no noise, nothing to compare
 VALIDATION = "val_"  # before the name of a metric: of the validation split, after each epoch
+VALIDATION_CLASSES = (
+    "val_unseen_"  # or of the validation classes, which training has not seen either
+)
 
 
 class Metric(NamedTuple):
@@ -236,7 +239,9 @@ SECTIONS = (
     Section(
         "Training",
         "One value an epoch. The metrics of the test split are measured on the validation split "
-        f"as well, where their names begin with `{VALIDATION}`.",
+        f"as well, where their names begin with `{VALIDATION}`; some of those of unseen classes on the "
+        f"validation classes, where they begin with `{VALIDATION_CLASSES}`: AUC, EER, TAR@FAR 1e-2 and "
+        "1e-3, recall@1, R-precision, mAP@R, each epoch on a sample of their images.",
         (
             Metric(
                 "train_loss",
@@ -248,6 +253,12 @@ SECTIONS = (
     ),
 )
 ROWS = tuple(row for section in SECTIONS for row in section.metrics)
+# Those of unseen classes that validation classes have too: see `metrics.validation`.
+OF_VALIDATION_CLASSES = (
+    *("verification_auc", "verification_eer"),
+    *("verification_tar_at_far_1e-02", "verification_tar_at_far_1e-03"),
+    *("retrieval_recall_at_1", "retrieval_r_precision", "retrieval_map_at_r"),
+)
 # Those of unseen classes that a table for a page of paper has room for.
 UNSEEN_IN_TABLES = (
     *("verification_auc", "verification_eer"),
@@ -276,7 +287,9 @@ def metric_names(of_runs: Iterable[Mapping[str, Any]]) -> list[str]:
 def curves() -> list[Metric]:
     """What training measures after each epoch."""
     measured = [row.name for row in SECTIONS[0].metrics if row.name != PREDICTED]
-    return [metric(name) for name in ("train_loss", *(f"{VALIDATION}{name}" for name in measured))]
+    validation = [f"{VALIDATION}{name}" for name in measured]
+    classes = [f"{VALIDATION_CLASSES}{name}" for name in OF_VALIDATION_CLASSES]
+    return [metric(name) for name in ("train_loss", *validation, *classes)]
 
 
 def _find(name: str) -> tuple[int, Metric]:
@@ -287,7 +300,7 @@ def _find(name: str) -> tuple[int, Metric]:
             title, meaning = row.title.replace("{x}", x), row.meaning.replace("{x}", x)
             return place, row._replace(name=name, title=title, meaning=meaning)
     if name.startswith(VALIDATION):
-        place, row = _find(name.removeprefix(VALIDATION))
+        place, row = _find(name.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION))
         title = f"validation {row.title}"
         return place + len(ROWS), row._replace(name=name, title=title)
     unknown = Metric(name, name, "")

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from arcmargin.job import folder as run_folder
 from arcmargin.job.identity import identity
+from arcmargin.job.schema import score_of
 from arcmargin.record import JOURNAL_FILE, Result
 
 Curves = Mapping[str, Sequence[float | None]]
@@ -36,5 +37,6 @@ def stop_rule(cfg: DictConfig, sweeper: Any, sweep: Path) -> Callable[[Curves], 
 
     studies = {study.study_name: study for study in journal.load(sweep / JOURNAL_FILE)}
     earlier = studies[trial.study].trials[: trial.earlier] if trial.study in studies else []
-    rule = Pruning(settings_of(sweeper, score=cfg.score, epochs=cfg.epochs), earlier)
-    return lambda curves: rule.stop_after(curves.get(cfg.score, ()))
+    score = score_of(cfg)
+    rule = Pruning(settings_of(sweeper, score=score, epochs=cfg.epochs), earlier)
+    return lambda curves: rule.stop_after(curves.get(score, ()))

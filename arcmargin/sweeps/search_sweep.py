@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from arcmargin.errors import UserError
+from arcmargin.job.schema import score_of
 from arcmargin.metrics.table import VALIDATION, metric
 from arcmargin.record import JOURNAL_FILE, Damaged, Result
 from arcmargin.report import journal
@@ -33,15 +33,16 @@ def run_search(
 ) -> None:
     """Raises UserError for a space that cannot be searched, before any job begins."""
     config = sweeper.config
-    settings = search.settings_of(given, score=config.score, epochs=config.epochs)
     seeds = _seeds(found, config.seed)
     each = given["each"]
     spaces = _spaces(
         found, [each] if isinstance(each, str) else each, sweeper.folder.absolute().name
     )
+    score = _score(sweeper, spaces)
+    settings = search.settings_of(given, score=score, epochs=config.epochs)
     path = sweeper.folder / JOURNAL_FILE
     recorded = {study.study_name: study.trials for study in journal.load(path)}
-    batches = _Batches(sweeper, config.score)
+    batches = _Batches(sweeper, score)
     studies = search.search(
         spaces,
         batches.run,
@@ -97,6 +98,16 @@ def _spaces(found: Sequence[Axis], each: Sequence[str], name: str) -> list[searc
     ]
 
 
+def _score(sweeper: SearchSweeper, spaces: Sequence[search.Space]) -> str:
+    """What all of them go by."""
+    configs = [sweeper.loader.load_sweep_config(sweeper.config, [*one.fixed]) for one in spaces]
+    scores = {score_of(config): space.name for config, space in zip(configs, spaces, strict=True)}
+    if len(scores) > 1:
+        means = " and ".join(f"{score} for {name}" for score, name in scores.items())
+        raise UserError(f"score=auto means {means}; name one for all, such as score=val_accuracy")
+    return next(iter(scores))
+
+
 class _Batches:
     """Has the jobs of a search run, or only looks which of them have."""
 
@@ -119,7 +130,7 @@ class _Batches:
 
 
 def _outcome(folder: Path, score: str) -> search.Outcome | None:
-    """None where no job has ended. The score is that of the epoch whose weights are tested."""
+    """None where no job has ended. The score is that of the weights that are tested."""
     try:
         result = Result.read(folder)
     except Damaged:
@@ -130,9 +141,7 @@ def _outcome(folder: Path, score: str) -> search.Outcome | None:
     if not curve:
         known = ", ".join(name for name in result.curves if name.startswith(VALIDATION))
         raise UserError(f"score={score} is not measured by these runs; they have {known}")
-    accuracy = [-math.inf if one is None else one for one in result.curves["val_accuracy"]]
-    tested = accuracy.index(max(accuracy)) if result.checkpoint == "best.ckpt" else -1
-    return search.Outcome(curve[tested], curve)
+    return search.Outcome(result.validation.get(score), curve)
 
 
 def _overrides(job: search.Job) -> list[str]:

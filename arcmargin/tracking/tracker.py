@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pytorch_lightning.loggers.logger import Logger
 
 from arcmargin.files import display_path
-from arcmargin.metrics.table import metric
+from arcmargin.metrics.table import VALIDATION, metric
 from arcmargin.record import RECORD_FILE, Result, Settings
 from arcmargin.tracking import code, download, media
 from arcmargin.tracking import mode as wandb_mode
@@ -243,6 +243,11 @@ class Tracker(Logger):
         """The final numbers, pictures, tables and files; then the run is closed."""
         epoch = {"epoch": self.settings.epochs}
         values = {f"test/{k}": v for k, v in result.metrics.items() if v is not None}
+        values |= {  # of the weights tested; val/… are the curves
+            f"validation/{k.removeprefix(VALIDATION)}": v
+            for k, v in result.validation.items()
+            if v is not None
+        }
         self.safely(lambda: self.run.summary.update(values))
         self.safely(lambda: self.run.log(epoch | media.pictures(result)))
         if folder := result.folder:

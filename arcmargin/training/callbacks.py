@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from arcmargin.data.image_data import Batches
 from arcmargin.errors import Interrupted
+from arcmargin.metrics.score import DEFAULT, DEFAULT_UNSEEN
+from arcmargin.metrics.table import metric
 
 Curves = Mapping[str, Sequence[float | None]]  # each validation metric after every epoch so far
 OnEpoch = Callable[[int, int, Curves], None]  # epochs done, of how many
@@ -75,8 +77,12 @@ class Progress(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, last = trainer.current_epoch + 1, int(trainer.max_epochs or 0)
-        accuracy = float(trainer.callback_metrics["val_accuracy"])
-        score = f"validation accuracy {100 * accuracy:.2f} %"
+        measured = getattr(pl_module, "validated", {})
+        score = ", ".join(
+            f"{metric(name).title} {metric(name).with_unit(measured[name])}"
+            for name in (DEFAULT, DEFAULT_UNSEEN)
+            if measured.get(name) is not None
+        )
         if self.bar is not None:
             self.bar.set_description(f"epoch {epoch}/{last}, {score}", refresh=False)
         else:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from arcmargin.errors import UserError
 from arcmargin.files import display_path, write_atomically
+from arcmargin.metrics.score import best
 from arcmargin.training.module import Description, MarginModule
 
 log = logging.getLogger("arcmargin")
@@ -39,12 +40,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(Path(path), lambda file: torch.save(checkpoint, file), flush=False)
 
 
-def callbacks(folder: Path) -> list[ModelCheckpoint]:
-    """last.ckpt after every epoch; best.ckpt whenever the validation accuracy rises."""
+def callbacks(folder: Path, score: str) -> list[ModelCheckpoint]:
+    """last.ckpt after every epoch; best.ckpt whenever the score improves."""
     where: dict[str, Any] = {"dirpath": folder / FOLDER, "enable_version_counter": False}
     last = ModelCheckpoint(filename="last", **where)
-    best = ModelCheckpoint(filename="best", monitor="val_accuracy", mode="max", **where)
-    return [last, best]
+    return [last, ModelCheckpoint(filename="best", monitor=score, mode=best(score), **where)]
 
 
 # ---- finding ---------------------------------------------------------------------------------------

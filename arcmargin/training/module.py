@@ -1,6 +1,7 @@
 """The LightningModule: a backbone, a header and the factories of an optimizer and a schedule."""
 
 import math
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from arcmargin.data.image_data import Images, evaluation_batch_size
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
-from arcmargin.metrics import geometry
+from arcmargin.metrics import geometry, validation
+from arcmargin.metrics.table import VALIDATION, VALIDATION_CLASSES
 from arcmargin.training.processes import gathered, own_randomness
 
 Batch = (
@@ -77,6 +79,10 @@ class MarginModule(pl.LightningModule):
         self._loss_sum: Tensor | float = 0.0
         self._batches = 0
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []  # embedding, label, whether right
+        self._of_classes: list[
+            tuple[Tensor, Tensor]
+        ] = []  # of validation classes: embedding, label
+        self.seconds_of_classes = 0.0  # what these took
 
     def forward(self, images: Batch) -> Float[Tensor, "own d"]:
         return self.backbone(self.normalise(images))
@@ -96,9 +102,17 @@ class MarginModule(pl.LightningModule):
         self._batches += 1
         return loss
 
-    def validation_step(self, batch: tuple[Batch, Int[Tensor, " n"]], batch_idx: int) -> None:
+    def validation_step(
+        self, batch: tuple[Batch, Int[Tensor, " n"]], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """The first loader has the validation split, a second one images of validation classes."""
+        start = time.perf_counter()
         images, labels = batch
         embeddings = self._of_all(self(images), labels)
+        if dataloader_idx:
+            self._of_classes.append((embeddings.float().cpu(), labels.cpu()))
+            self.seconds_of_classes += time.perf_counter() - start
+            return
         right = self.header.logits(embeddings).argmax(dim=1) == labels
         self._validated.append((embeddings.float(), labels, right))
 
@@ -114,15 +128,27 @@ class MarginModule(pl.LightningModule):
         parts = zip(*self._validated, strict=True)
         embeddings, labels, right = (torch.cat(part).cpu().numpy() for part in parts)
         self._validated = []
-        accuracy = float(right.mean())
-        self.log("val_accuracy", accuracy, logger=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training
             measured = geometry.measure(embeddings, labels)
+            of_classes = self._measured_of_classes()
         self.validated = {
-            "val_accuracy": accuracy,
-            **{f"val_{name}": value for name, value in measured.items()},
+            f"{VALIDATION}accuracy": float(right.mean()),
+            **{f"{VALIDATION}{name}": value for name, value in measured.items()},
+            **{f"{VALIDATION_CLASSES}{name}": value for name, value in of_classes.items()},
         }
+        known = {k: math.nan if v is None else v for k, v in self.validated.items()}
+        self.log_dict(known, logger=False)  # one of them chooses the best checkpoint
+
+    def _measured_of_classes(self) -> dict[str, float | None]:
+        if not self._of_classes:
+            return {}
+        start = time.perf_counter()
+        parts = zip(*self._of_classes, strict=True)
+        measured = validation.measure(*(torch.cat(part).numpy() for part in parts))
+        self._of_classes = []
+        self.seconds_of_classes += time.perf_counter() - start
+        return measured
 
     def on_train_epoch_end(self) -> None:
         loss = float(self._loss_sum) / self._batches

@@ -90,7 +90,7 @@ def test_a_zip_runs_its_pairs_and_finds_them_again(launcher, tmp_path):
         ([*SEARCH, "seed=interval(0,9)"], "a search chooses no seed"),
         ([*SEARCH, "score=accuracy"], "would fit the test data"),
         ([*SEARCH, "score=train_loss"], "images that training has not seen; take one of val_"),
-        ([*SEARCH, "score=val_acuracy"], "is not known; take one of val_accuracy"),
+        ([*SEARCH, "score=val_acuracy"], "is measured by no validation; take one of val_acc"),
         ([*SEARCH, "hydra.sweeper.n_trials=0"], "n_trials must be a whole number from 1 on, got 0"),
         ([*SEARCH, "hydra.sweeper.sampler=best"], "must be tpe or random, got best"),
         ([*SEARCH, "hydra.sweeper.pruner=best"], "must be null or median or halving, got best"),
