@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from arcmargin.metrics import bootstrap, score_counts, verification
+from arcmargin.metrics import bootstrap, few_shot, score_counts, verification
 from arcmargin.metrics.bootstrap import Interval, Resampling
 from arcmargin.metrics.identification import (
     DRAWS,
@@ -41,7 +41,7 @@ def evaluate(
     labels: Int[np.ndarray, "n"],
     pairs: Pairs | int | None = None,
 ) -> Evaluation:
-    """Verification, and where labels are known retrieval and identification.
+    """Verification, and where labels are known retrieval, identification and one-shot episodes.
 
     `pairs`: the pairs to verify, or how many random ones; None takes all. A negative label means that
     the class is unknown.
@@ -72,6 +72,9 @@ def evaluate(
     resampling = Resampling(labels_known)
     _retrieval(result, unit_known, labels_known, resampling)
     _identification(result, identify(unit_known, labels_known), resampling)
+    for ways, found in few_shot.one_shot(unit_known, labels_known).items():
+        result.metrics[f"one_shot_{ways}_way"] = found.accuracy
+        result.intervals[f"one_shot_{ways}_way"] = found.interval
     return result
 
 

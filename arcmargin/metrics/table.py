@@ -237,6 +237,20 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Unseen classes: one-shot",
+        "1,000 random episodes: so many classes (ways), each known by one image; a second of each is "
+        "to be told. The interval is over episodes, for these classes.",
+        (
+            Metric(
+                "one_shot_{x}_way",
+                "{x}-way 1-shot",
+                "The share of images whose class is the most similar of {x}, each known by one image.",
+                *_PERCENT,
+                1,
+            ),
+        ),
+    ),
+    Section(
         "Training",
         "One value an epoch. The metrics of the test split are measured on the validation split "
         f"as well, where their names begin with `{VALIDATION}`; some of those of unseen classes on the "

@@ -99,3 +99,24 @@ def test_a_wanted_gap_names_the_head_by_the_margin_that_it_will_set():
 
 def test_a_head_outside_the_formula_keeps_its_own_name():
     assert folder_name(composed("header=adaface", "m2=0.1"), "adaface").startswith("adaface_seed0_")
+
+
+def test_a_fifth_is_what_validation_classes_are_by_default():
+    unseen = "dataset.unseen=3"
+    default = identity(composed(unseen))
+    assert default == identity(composed(unseen, "dataset.unseen_val=0.2"))
+    others = [
+        identity(composed(unseen, f"dataset.unseen_val={one}")) for one in ("0", "3", "[0,1]")
+    ]
+    assert len({default, *others}) == 4
+    assert others[0] == identity(composed(unseen, "dataset.unseen_val=null"))
+    for none in ("auto", "0", "null"):
+        assert identity(composed(f"dataset.unseen_val={none}")) == identity(composed())
+
+
+def test_the_score_counts_only_where_it_chooses_the_epoch():
+    other = "score=val_intra_angle_deg"
+    assert identity(composed(other)) == identity(composed())
+    best = identity(composed("evaluate=best"))
+    assert best == identity(composed("evaluate=best", "score=val_accuracy"))
+    assert best != identity(composed("evaluate=best", other))

@@ -65,3 +65,32 @@ def test_what_makes_none_is_one_sentence(override, said):
     with pytest.raises(UserError, match=said) as caught:
         schema.check(composed(override))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "score"),
+    [
+        ([], "val_accuracy"),
+        (["dataset.unseen=3"], "val_unseen_retrieval_map_at_r"),
+        (["dataset.unseen_val=3"], "val_unseen_retrieval_map_at_r"),
+        (["dataset.unseen=3", "dataset.unseen_val=0"], "val_accuracy"),
+        (["dataset=omniglot"], "val_unseen_retrieval_map_at_r"),
+        (["dataset=lfw"], "val_unseen_retrieval_map_at_r"),
+        (["dataset=folder", "dataset.path=x"], "val_accuracy"),
+        (
+            ["dataset=folder", "dataset.path=x", "dataset.unseen_path=y"],
+            "val_unseen_retrieval_map_at_r",
+        ),
+        (["dataset.unseen=3", "score=val_accuracy"], "val_accuracy"),
+    ],
+)
+def test_the_score_by_default(overrides, score):
+    assert schema.score_of(composed(*overrides)) == score
+
+
+def test_a_score_of_validation_classes_needs_some():
+    with pytest.raises(
+        UserError, match=r"there are none; hold some out with dataset\.unseen_val=0\.2"
+    ):
+        schema.check(composed("score=val_unseen_verification_eer"))
+    schema.check(composed("score=val_unseen_verification_eer", "dataset.unseen=3"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 from command_line import arcmargin
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from arcmargin.errors import UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics.open_set import evaluate
 from arcmargin.metrics.pairs import Pairs, sampled
-from arcmargin.metrics.table import metric
+from arcmargin.metrics.table import OF_VALIDATION_CLASSES, metric
 from arcmargin.record import Result, Settings, Unseen, find_results
 from arcmargin.report import heatmap, roc
 from arcmargin.report.frame import configurations
@@ -237,7 +238,7 @@ def test_without_unseen_classes_there_is_nothing_to_draw():
     assert roc.figure(found) is None and heatmap.figures(found) == []
 
 
-def fit(data, folder, **more):
+def module_of(data, state=None):
     pl.seed_everything(0, verbose=False)
     module = MarginModule(
         backbones.convnet(image_shape=data.image_shape, embedding_dim=8, width=4, hidden=16),
@@ -246,13 +247,52 @@ def fit(data, folder, **more):
         schedule=schedules.one_cycle,
         normalise=Normalise(data.mean, data.std),
     )
+    if state is not None:
+        module.load_state_dict(state["state_dict"])
+    return module
+
+
+def fit(data, folder, **more):
+    module = module_of(data)
 
     def trainer(**given):
         return pl.Trainer(accelerator="cpu", devices=1, **given)
 
     settings = Settings(header="arcface", dataset="digits", embedding_dim=8)
     given = {"epochs": 1, "batch_size": 64, "seed": 0, "folder": folder}
-    return train(module, data, trainer, settings, **given, **more)
+    return train(module, data, trainer, settings, **(given | more))
+
+
+def test_validation_classes_are_measured_each_epoch_and_at_the_end(tmp_path):
+    data = digits(**DIGITS, unseen=2, unseen_val=2)
+    names = [f"val_unseen_{name}" for name in OF_VALIDATION_CLASSES]
+    result = fit(data, tmp_path / "last", epochs=3)
+    assert [len(result.curves[name]) for name in names] == [3] * len(names)
+    assert set(names) < set(result.validation) and not set(names) & set(result.metrics)
+    assert result.validation["val_accuracy"] == result.curves["val_accuracy"][-1]
+    state = torch.load(tmp_path / "last" / "checkpoints" / "last.ckpt", weights_only=True)
+    again = MarginModule.embed(module_of(data, state), data.unseen_val.images).numpy()
+    for name, value in evaluate(again, data.unseen_val.labels.numpy()).metrics.items():
+        if f"val_unseen_{name}" in names:
+            found = result.validation[f"val_unseen_{name}"]
+            assert found == pytest.approx(value, abs=1e-3), name
+    read = Result.read(result.write(tmp_path / "last").parent)
+    assert read.validation == result.validation
+    without = fit(replace(data, unseen_val=None), tmp_path / "none", epochs=3)
+    assert without.metrics == result.metrics, "to be measured changes nothing"
+    assert not any(name.startswith("val_unseen") for name in without.validation)
+
+
+def test_a_score_of_validation_classes_chooses_the_epoch(tmp_path):
+    data = digits(**DIGITS, unseen=2, unseen_val=2)
+    score = "val_unseen_verification_eer"
+    result = fit(data, tmp_path, epochs=6, evaluate="best", score=score)
+    state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert state["epoch"] == int(np.argmin(np.float32(result.curves[score])))
+    assert result.validation["val_accuracy"] == result.curves["val_accuracy"][state["epoch"]]
+    assert result.arrays.unseen.class_names.tolist() == ["8", "9"]
+    with pytest.raises(UserError, match="needs validation classes, and the data set has none"):
+        fit(replace(data, unseen_val=None), tmp_path / "none", score=score)
 
 
 def test_random_and_given_pairs_instead_of_all(tmp_path):
