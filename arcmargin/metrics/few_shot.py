@@ -3,9 +3,9 @@
 An episode draws as many classes as its ways, and two images of each: one is known, one is to be told.
 It is told rightly when its own class's known image is the most similar; a tie counts against it.
 
-Lake, Salakhutdinov, Tenenbaum 2015 (Science 350) put this to Omniglot's evaluation characters, within one
-alphabet at a time. These episodes mix all classes at random, which is easier and what is usually published
-(Vinyals et al. 2016, arXiv 1606.04080; Snell, Swersky, Zemel 2017, arXiv 1703.05175).
+Lake, Salakhutdinov, Tenenbaum 2015 (Science 350) put this to Omniglot's evaluation characters, within
+one alphabet at a time. These episodes mix all classes at random, as is usually published (Vinyals et
+al. 2016, arXiv 1606.04080; Snell, Swersky, Zemel 2017, arXiv 1703.05175), and easier.
 """
 
 from typing import NamedTuple
