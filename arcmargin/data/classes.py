@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from arcmargin.errors import UserError
 
+LEAST = 4  # of which two can be held out for validation and two trained on
+
 Classes = int | Sequence[int | str] | None
 Unseen = int | float | Sequence[int | str] | None
 
@@ -48,7 +50,8 @@ def partition(
     """`unseen` are for the test; `unseen_val`, of those that are left, for validation. Either is the
     last so many of them, that fraction (two classes at least), or those listed by number or by name.
 
-    Raises UserError where fewer than two are left to train on, or held out, or one is in both.
+    A fraction of fewer than four for validation is none. Raises UserError where fewer
+    than two are left to train on, or held out, or one is in both.
     """
     kept = kept_classes(classes, names)
     left, test = _held_out("unseen", unseen, kept, names)
@@ -59,8 +62,8 @@ def partition(
 def _held_out(
     key: str, wanted: Unseen, kept: list[int], names: Sequence[str]
 ) -> tuple[list[int], list[int]]:
-    """(the rest, what is held out). None holds out nothing; validation may also be without any by 0."""
-    if wanted is None or (key == "unseen_val" and _is_none(wanted)):
+    """(the rest, what is held out)"""
+    if wanted is None or (key == "unseen_val" and _is_none(wanted, len(kept))):
         return kept, []
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         chosen = [_class_number(key, one, kept, names) for one in wanted]
@@ -78,8 +81,10 @@ def _held_out(
     return [one for one in kept if one not in chosen], chosen
 
 
-def _is_none(wanted: Unseen) -> bool:
-    return wanted is False or wanted == 0 or wanted == []
+def _is_none(wanted: Unseen, total: int) -> bool:
+    """Whether so many classes are validated on none."""
+    too_few = isinstance(wanted, float) and 0 < wanted < 1 and total < LEAST
+    return too_few or wanted is False or wanted == 0 or wanted == []
 
 
 def count_of(key: str, wanted: Unseen | str, total: int, least: int = 2) -> int:

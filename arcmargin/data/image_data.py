@@ -4,6 +4,7 @@ Pixels are bytes wherever they wait, in memory, in a file or on a GPU: a quarter
 `Normalise` makes numbers of a batch.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from arcmargin.data.classes import Classes, Unseen, partition
 from arcmargin.data.mapped_images import MappedImages, subset
 from arcmargin.errors import UserError
 from arcmargin.metrics.pairs import Pairs
+
+log = logging.getLogger("arcmargin")
 
 STATISTICS_AT_A_TIME = 4096  # images
 EVALUATED_VALUES = 2**22  # of images that are embedded at a time
@@ -162,6 +165,10 @@ def build(
     if test is None:
         check_fraction("test_fraction", test_fraction, "the test")
     kept, validation, held_out = partition(classes, unseen, unseen_val, class_names)
+    if isinstance(unseen_val, float) and not validation:
+        log.warning(
+            "%d classes to be trained on are too few to hold out some for validation", len(kept)
+        )
     tested = images if test is None else test
     unseen_rows = _of_classes(tested.labels, held_out)
     _check_unseen("unseen", unseen_rows, [class_names[c] for c in held_out], "test images")

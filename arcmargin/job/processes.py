@@ -272,7 +272,7 @@ def _follow(store: Any, place: Place) -> int:
 
 def _take_part(task: Task, place: Place) -> None:
     from arcmargin.job.build import build
-    from arcmargin.job.schema import score_of
+    from arcmargin.job.schema import AUTO
     from arcmargin.training.train import fit
 
     cfg = task.config
@@ -285,7 +285,7 @@ def _take_part(task: Task, place: Place) -> None:
         batch_size=cfg.batch_size,
         seed=cfg.seed,
         folder=task.folder,
-        score=score_of(cfg),
+        score=None if cfg.score == AUTO else cfg.score,
         environment=_environment(place),
         resume=task.resume,
     )

@@ -151,7 +151,7 @@ def _trained(
         seed=cfg.seed,
         folder=folder,
         evaluate=cfg.evaluate,
-        score=schema.score_of(cfg),
+        score=None if cfg.score == schema.AUTO else cfg.score,
         # A list of pairs has become part of the data.
         verification_pairs=None
         if isinstance(cfg.verification_pairs, str)

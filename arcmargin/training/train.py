@@ -18,7 +18,7 @@ from arcmargin.errors import Interrupted, UserError
 from arcmargin.metrics import geometry, validation
 from arcmargin.metrics.open_set import Evaluation
 from arcmargin.metrics.open_set import evaluate as evaluate_unseen
-from arcmargin.metrics.score import DEFAULT
+from arcmargin.metrics.score import DEFAULT, DEFAULT_UNSEEN
 from arcmargin.metrics.table import VALIDATION, VALIDATION_CLASSES
 from arcmargin.record import Arrays, Embeddings, OpenSet, Result, Settings, Unseen
 from arcmargin.training import checkpoints
@@ -49,7 +49,7 @@ def train(
     seed: int,
     folder: Path,
     evaluate: str = "last",
-    score: str = DEFAULT,
+    score: str | None = None,
     verification_pairs: int | None = None,
     logger: Logger | None = None,
     on_moment: Callable[[Moment], None] | None = None,
@@ -60,10 +60,11 @@ def train(
     """Fit, then embed the test split with the weights of the last epoch, or of the `best` one.
 
     `trainer` makes a Lightning trainer from the arguments given here. Checkpoints go to
-    folder/checkpoints: last.ckpt and best.ckpt, the epoch of the best `score`, a validation metric.
-    `settings` are what module and data were built of; they come back in the result, and nothing here
-    depends on them. Validation classes are measured each epoch on a sample of their images that takes
-    a few percent of its time, and at the end on all.
+    folder/checkpoints: last.ckpt and best.ckpt, the epoch of the best `score`: a validation metric, by
+    default mAP@R of the validation classes where there are any, else accuracy. `settings` are what
+    module and data were built of; they come back in the result, and nothing here depends on them.
+    Validation classes are measured each epoch on a sample of their images that takes a few percent of
+    its time, and at the end on all.
     Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
     `on_moment` sees a sample of the test embeddings at some of the epochs, `on_epoch` each epoch that
     ended: it may raise Interrupted, which comes out here once that epoch's checkpoint is written.
@@ -175,7 +176,7 @@ def fit(
     batch_size: int,
     seed: int,
     folder: Path,
-    score: str = DEFAULT,
+    score: str | None = None,
     environment: ClusterEnvironment | None = None,
     resume: Path | None = None,
     logger: Logger | None = None,
@@ -191,9 +192,9 @@ def fit(
     if data.unseen_val is not None:
         count = min(max(len(data.train) // SHARE_OF_CLASSES, LEAST_OF_CLASSES), MOST_OF_CLASSES)
         vals.append(Batches(sample(data.unseen_val, count), size))
-    elif score.startswith(VALIDATION_CLASSES):
+    elif score and score.startswith(VALIDATION_CLASSES):
         raise UserError(f"score={score} needs validation classes, and the data set has none")
-    last, best = checkpoints.callbacks(folder, score)
+    last, best = checkpoints.callbacks(folder, score or (DEFAULT_UNSEEN if vals[1:] else DEFAULT))
     fitter = _trainer(
         trainer,
         max_epochs=epochs,

@@ -55,6 +55,16 @@ def test_the_last_of_those_that_are_left(unseen, unseen_val, validation, test):
     assert found.trained == [c for c in range(10) if c not in (*validation, *test)]
 
 
+def test_a_fraction_of_too_few_is_none_and_said(caplog):
+    assert partition(None, 7, 0.2, NAMES).validation == []
+    assert partition(None, 6, 0.2, NAMES).validation == [2, 3]
+    splits = {"split_seed": 0, "val_fraction": 0.2, "test_fraction": 0.2}
+    data = build(
+        "x", NAMES[:5], numbered([5] * 5), classes=None, unseen=2, unseen_val=0.2, **splits
+    )
+    assert data.unseen_val is None and "3 classes to be trained on are too few" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("unseen", "unseen_val", "said"),
     [

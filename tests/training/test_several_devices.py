@@ -60,12 +60,13 @@ def images(count):
 
 
 def data(case):
-    splits = [images(count) for count in (TRAIN, 31, 30)]
+    splits = [images(count) for count in (TRAIN, 31, 30, 27)]
     if case == "float32":
         splits = [Split(split.images.float(), split.labels) for split in splits]
     names = tuple("abcde")
     no_pixels = {"mean": torch.zeros(1), "std": torch.ones(1), "pictures": False}
-    return ImageData("made", names, *splits, **no_pixels)
+    *seen, unseen_val = splits
+    return ImageData("made", names, *seen, **no_pixels, unseen_val=unseen_val)
 
 
 def module(case):
@@ -152,7 +153,9 @@ def test_two_processes_train_as_one_does(two, tmp_path, case):
     assert set(together.curves) == set(result.curves)
     for name, values in result.curves.items():
         assert together.curves[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
+    assert "val_unseen_retrieval_map_at_r" in result.curves
     assert together.metrics == pytest.approx(result.metrics, rel=1e-3, abs=1e-3)
+    assert together.validation == pytest.approx(result.validation, rel=1e-3, abs=1e-3)
 
 
 def test_three_processes_one_of_which_has_no_image_in_the_last_batch(tmp_path):
