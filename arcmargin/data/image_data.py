@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,8 +76,8 @@ class ImageData:
         return channels, height, width
 
     def to(self, device: torch.device) -> "ImageData":
-        splits = {name: split.to(device) for name, split in self.splits().items()}
-        return replace(self, **splits)
+        moved: dict[str, Any] = {name: one.to(device) for name, one in self.splits().items()}
+        return replace(self, **moved)
 
     def splits(self) -> dict[str, Split]:
         """Those that there are, by the name of their field."""
