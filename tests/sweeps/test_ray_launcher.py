@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def no_cluster():
     """An environment in which Ray finds neither a cluster of this machine nor a token in the home."""
     with tempfile.TemporaryDirectory(prefix="ray") as short:  # a socket's path is short
@@ -86,10 +86,9 @@ class Cluster:
                 node.wait()
 
 
-@pytest.fixture
-def cluster(tmp_path, no_cluster):
-    folder = tmp_path / "cluster"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, no_cluster):
+    folder = tmp_path_factory.mktemp("cluster")
     found = Cluster(no_cluster)
     try:
         found.start(folder)
@@ -118,20 +117,6 @@ def test_a_cluster_that_runs_is_joined_and_all_its_nodes_work(how, cluster, tmp_
     assert code == 0 and "2 finished" in said, said
 
 
-def test_jobs_of_a_node_that_dies_go_on_elsewhere(cluster, tmp_path):
-    environment = cluster.joining
-    arguments = ["epochs=80", "seed=0,1"]
-    sweep = Sweep(None, *TRAINING, *arguments, launcher="ray", cwd=tmp_path, env=environment)
-    sweep.wait_for_epoch(5, "*seed0*")
-    sweep.wait_for_epoch(5, "*seed1*")
-    os.killpg(cluster.nodes[1].pid, signal.SIGKILL)
-    code, said = sweep.end()
-    results = find_results(tmp_path / "sweep").results
-    assert code == 0 and len(results) == 2 and "stopped" not in said, said
-    for result in results:
-        assert (result.folder / "run.log").read_text().count("epoch 1/80 ") == 1
-
-
 def test_another_sweeps_own_cluster_is_not_joined(no_cluster, tmp_path):
     sweeps = []
     for name, epochs in (("first", 2000), ("second", 60)):
@@ -141,6 +126,7 @@ def test_another_sweeps_own_cluster_is_not_joined(no_cluster, tmp_path):
         sweeps.append(Sweep(None, *arguments, launcher="ray", cwd=cwd, env=no_cluster))
         sweeps[-1].wait_for_epoch(2)
     os.killpg(sweeps[0].process.pid, signal.SIGKILL)
+    sweeps[0].end()
     code, said = sweeps[1].end()
     assert code == 0 and "1 finished" in said, said
 
@@ -179,3 +165,18 @@ def test_ctrl_c_ends_the_jobs_with_a_checkpoint(no_cluster, tmp_path):
     )
     assert (folder / "checkpoints" / "last.ckpt").exists()
     wait_until(lambda: not any(is_alive(worker) for worker in workers), 30)
+
+
+def test_jobs_of_a_node_that_dies_go_on_elsewhere(cluster, tmp_path):
+    # The last test of this cluster.
+    environment = cluster.joining
+    arguments = ["epochs=80", "seed=0,1"]
+    sweep = Sweep(None, *TRAINING, *arguments, launcher="ray", cwd=tmp_path, env=environment)
+    sweep.wait_for_epoch(5, "*seed0*")
+    sweep.wait_for_epoch(5, "*seed1*")
+    os.killpg(cluster.nodes[1].pid, signal.SIGKILL)
+    code, said = sweep.end()
+    results = find_results(tmp_path / "sweep").results
+    assert code == 0 and len(results) == 2 and "stopped" not in said, said
+    for result in results:
+        assert (result.folder / "run.log").read_text().count("epoch 1/80 ") == 1
