@@ -37,7 +37,7 @@ def users_mistake(error: BaseException) -> str | None:
         return _one_line(error) + _further(chain[1:])
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return f"cannot write the output: {error}; free some space or choose another folder"
-    if "PytorchStreamWriter" in str(error):  # torch's word for a disk that filled up
+    if re.search("PytorchStreamWriter|unexpected pos", str(error)):  # torch's, of a full disk
         return "cannot write the checkpoint: is the disk full? Free some space or choose another folder"
     if "InvalidCxxCompiler" in str(error):  # torch.compile's, at the first step
         return "compile=true needs a C++ compiler; install g++ or clang, or leave it out"

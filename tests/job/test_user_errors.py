@@ -1,5 +1,10 @@
+import errno
+import io
+import os
+
 import numpy as np
 import pytest
+import torch
 
 from arcmargin.errors import UserError
 from arcmargin.job.user_errors import sentence, users_mistake
@@ -35,3 +40,16 @@ def test_an_error_of_ours_keeps_its_traceback_and_a_mistake_is_its_own_sentence(
 
 def test_a_full_disk_is_the_users_to_mend():
     assert "free some space" in sentence(OSError(28, "No space left on device"))
+
+
+class SmallDisk(io.BytesIO):
+    def write(self, data):
+        if self.tell() + len(data) > 100_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+def test_a_checkpoint_that_finds_no_room_too():
+    with pytest.raises(RuntimeError) as caught:
+        torch.save([torch.zeros(20_000), torch.zeros(20_000)], SmallDisk())
+    assert "free some space" in sentence(caught.value).lower()
