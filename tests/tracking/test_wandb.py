@@ -134,7 +134,7 @@ def test_the_curves_are_those_of_the_record_on_the_axis_of_epochs(sweep):
 def test_every_panel_has_a_section(sweep):
     own = {"epoch", "_step", "_runtime", "_timestamp", "_wandb"}
     sections = {name.partition("/")[0] for name in sweep.server.summary(sweep.finished)} - own
-    assert sections == {"train", "val", "test"}
+    assert sections == {"train", "val", "validation", "test"}
     assert {name.partition("/")[0] for name in sweep.server.summary(sweep.report)} - own == {
         "report"
     }
