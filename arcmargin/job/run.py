@@ -1,6 +1,7 @@
 """One run of a configuration: build, train, write, tell."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from arcmargin.errors import Interrupted, UserError
 from arcmargin.files import display_path
 from arcmargin.job import folder as run_folder
-from arcmargin.job import processes, schema
+from arcmargin.job import processes, schema, terminal
 from arcmargin.job.identity import identity
 from arcmargin.job.provenance import git_commit, versions
-from arcmargin.job.terminal import result_table
 from arcmargin.job.user_errors import sentence
 from arcmargin.margins import predicted_gap_deg
 from arcmargin.record import Result, Settings
@@ -121,8 +121,9 @@ def _run(
         raise
     for note in result.open_set.notes if result.open_set else ():
         log.warning("%s", note)
-    print(result_table(result))
-    print("\n".join(display_path(path) for path in (*pictures, folder)), flush=True)
+    colour = terminal.wants_colour(terminal=sys.stdout.isatty())
+    print(terminal.result_table(result, colour=colour))
+    print(terminal.files_left(pictures, folder), flush=True)
     if tracker:  # last: the result is on disk whatever W&B does
         tracker.finish(result)
     return result

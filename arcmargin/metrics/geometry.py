@@ -76,6 +76,30 @@ def measure(
     return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
 
 
+def pairs_measured(
+    embeddings: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]
+) -> dict[str, tuple[int, int]]:
+    """Between which two classes the metrics of `measure` that are a least or a greatest one were found;
+    without those that are not defined."""
+    unit, usable = directions(embeddings)
+    means = class_means(unit[usable], labels[usable])
+    if len(means.classes) < 2:
+        return {}
+    cosines = means.centres @ means.centres.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = np.unravel_index(cosines.argmax(), cosines.shape)
+    found = {"centre_angle_min_deg": means.classes[list(nearest)]}
+    if unit.shape[1] == 2:
+        around = arcs_around(means)
+        following = np.roll(around.classes, -1)
+        for name, place in (
+            ("gap_min_deg", around.gap.argmin()),
+            ("centre_gap_max_deg", around.centre_gap.argmax()),
+        ):
+            found[name] = np.array([around.classes[place], following[place]])
+    return {name: (int(pair.min()), int(pair.max())) for name, pair in found.items()}
+
+
 def arcs(embeddings: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]) -> Arcs:
     """The classes around the circle: an arc runs from the 5th to the 95th percentile of its
     samples' signed angle about the centre."""

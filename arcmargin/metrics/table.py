@@ -27,6 +27,7 @@ class Metric(NamedTuple):
     factor: float = 1.0  # from the record's number to the shown one
     digits: int | None = None  # None: four significant ones
     better: Literal[1, 0, -1] = 0  # 1: higher, -1: lower, 0: neither
+    brief: str = ""  # the meaning in a few words, beside the number in a terminal
 
     @property
     def heading(self) -> str:
@@ -83,6 +84,7 @@ SECTIONS = (
                 "class.",
                 *_PERCENT,
                 1,
+                brief="of the test images, to their own class",
             ),
             Metric(
                 "gap_min_deg",
@@ -91,6 +93,7 @@ SECTIONS = (
                 "below zero they overlap.",
                 *_DEGREES,
                 1,
+                brief="between the closest two arcs",
             ),
             Metric(
                 "gap_mean_deg",
@@ -98,6 +101,7 @@ SECTIONS = (
                 "On the circle: the free angle between neighbouring arcs, averaged over all of them.",
                 *_DEGREES,
                 1,
+                brief="free between neighbouring classes' arcs",
             ),
             Metric(
                 PREDICTED,
@@ -105,6 +109,7 @@ SECTIONS = (
                 "On the circle: the gap that the margin promises when the class centres stand "
                 "evenly; none where the margin asks for more than the circle has.",
                 *_DEGREES,
+                brief="what the margin promises",
             ),
             Metric(
                 "centre_gap_max_deg",
@@ -113,6 +118,7 @@ SECTIONS = (
                 "divided by the number of classes when they stand evenly.",
                 *_DEGREES,
                 -1,
+                brief="between neighbouring centres",
             ),
             Metric(
                 "centre_angle_min_deg",
@@ -120,6 +126,7 @@ SECTIONS = (
                 "The angle between the two class centres that lie closest.",
                 *_DEGREES,
                 1,
+                brief="between the closest two centres",
             ),
             Metric(
                 "margin_p05_deg",
@@ -128,6 +135,7 @@ SECTIONS = (
                 "one by at least this angle.",
                 *_DEGREES,
                 1,
+                brief="95 % are nearer to their own centre by this",
             ),
             Metric(
                 "intra_angle_p50_deg",
@@ -137,6 +145,7 @@ SECTIONS = (
                 1.0,
                 2,
                 -1,
+                brief="half of the images are as near to theirs",
             ),
             Metric(
                 "intra_angle_deg",
@@ -146,6 +155,7 @@ SECTIONS = (
                 1.0,
                 2,
                 -1,
+                brief="from an image to its own class's centre",
             ),
         ),
     ),
@@ -160,6 +170,7 @@ SECTIONS = (
                 "The chance that a genuine pair is more similar than an impostor pair.",
                 *_PERCENT,
                 1,
+                brief="the genuine pair is more alike",
             ),
             Metric(
                 "verification_eer",
@@ -168,6 +179,7 @@ SECTIONS = (
                 "accepts of the impostor pairs.",
                 *_PERCENT,
                 -1,
+                brief="both errors are equal",
             ),
             Metric(
                 "verification_tar_at_far_{x}",
@@ -176,6 +188,7 @@ SECTIONS = (
                 "pairs is.",
                 *_PERCENT,
                 1,
+                brief="genuine pairs accepted",
             ),
             Metric(
                 "verification_accuracy",
@@ -184,6 +197,7 @@ SECTIONS = (
                 "folds.",
                 *_PERCENT,
                 1,
+                brief="pairs judged rightly",
             ),
         ),
     ),
@@ -197,6 +211,7 @@ SECTIONS = (
                 "The share of images that find one of their own class among the {x} nearest.",
                 *_PERCENT,
                 1,
+                brief="find their class among {x}",
             ),
             Metric(
                 "retrieval_r_precision",
@@ -205,6 +220,7 @@ SECTIONS = (
                 "other images that its class has.",
                 *_PERCENT,
                 1,
+                brief="own class among the R nearest",
             ),
             Metric(
                 "retrieval_map_at_r",
@@ -212,6 +228,7 @@ SECTIONS = (
                 "R-precision in which an image of the own class counts for more the earlier it comes.",
                 *_PERCENT,
                 1,
+                brief="the same, early ones first",
             ),
         ),
     ),
@@ -225,6 +242,7 @@ SECTIONS = (
                 "The share of probes whose class is among the {x} most similar of the gallery.",
                 *_PERCENT,
                 1,
+                brief="class among {x} of the gallery",
             ),
             Metric(
                 "identification_fnir_at_fpir_{x}",
@@ -233,6 +251,7 @@ SECTIONS = (
                 "probes of other classes is wrongly found.",
                 *_PERCENT,
                 -1,
+                brief="enrolled probes missed",
             ),
         ),
     ),
@@ -311,8 +330,9 @@ def _find(name: str) -> tuple[int, Metric]:
     for place, row in enumerate(ROWS):
         if found := re.fullmatch(re.escape(row.name).replace(r"\{x\}", "(.+)"), name):
             x = "".join(found.groups()).replace("e-0", "e-")
-            title, meaning = row.title.replace("{x}", x), row.meaning.replace("{x}", x)
-            return place, row._replace(name=name, title=title, meaning=meaning)
+            words = (row.title, row.meaning, row.brief)
+            title, meaning, brief = (one.replace("{x}", x) for one in words)
+            return place, row._replace(name=name, title=title, meaning=meaning, brief=brief)
     if name.startswith(VALIDATION):
         place, row = _find(name.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION))
         title = f"validation {row.title}"

@@ -61,11 +61,13 @@ def prepare(arguments: Sequence[str], conf: Path) -> list[str]:
 
 def expanded(arguments: Sequence[str]) -> list[str]:
     """`embedding_dim=7` means what it says; `seeds=3` is a multirun over seed=0,1,2; `zip(...)` is one
-    of the sweeper's parameters, and `--list` its dry run.
+    of the sweeper's parameters, `--list` its dry run; `--help keys` shows another page than --help.
 
     Raises UserError for a count of seeds that is none, a zip without an end, a list of no sweep.
     """
     arguments = [_embedding_size(PRESETS.get(one, _quoted_sweep(one))) for one in arguments]
+    if {"--help", "-h"} & set(arguments):
+        arguments = ["hydra/help=keys" if one == "keys" else one for one in arguments]
     return _list(quoted(_seeds(arguments)))
 
 
@@ -221,7 +223,7 @@ def _check_known(key: str, config: DictConfig, folders: Sequence[Path]) -> None:
     near += difflib.get_close_matches(key, names)
     close = difflib.get_close_matches(key.rpartition(".")[2], set(last.values()))
     near += [name for match in close for name in names if last[name] == match]
-    hint = f"did you mean {near[0]}?" if near else "--cfg job shows the settings"
+    hint = f"did you mean {near[0]}?" if near else "--help keys lists them"
     raise UserError(f"there is no setting {key}; {hint}")
 
 

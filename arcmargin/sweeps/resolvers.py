@@ -1,10 +1,12 @@
-"""What conf/config.yaml asks of the code: `${run_folder:}` and `${job_log_handlers:...}`."""
+"""What the configuration asks of the code: the name of a job's folder, where a job's log goes, and the
+words of --help."""
 
 from omegaconf import DictConfig
 
 from arcmargin.job import schema
 from arcmargin.job.hydra_versions import register_resolver
 from arcmargin.job.identity import folder_name
+from arcmargin.sweeps import help
 
 
 def register() -> None:
@@ -12,6 +14,8 @@ def register() -> None:
     schema.store()
     register_resolver("run_folder", _run_folder)
     register_resolver("job_log_handlers", _job_log_handlers)
+    register_resolver("help_groups", help.groups)
+    register_resolver("help_keys", help.keys)
 
 
 def _run_folder(*, _root_: DictConfig) -> str:

@@ -63,12 +63,14 @@ class Progress(Callback):
         self.started = time.perf_counter()
         if sys.stderr.isatty():
             self.bar = tqdm(
+                desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
                 total=int(trainer.estimated_stepping_batches),
                 initial=trainer.global_step,
                 mininterval=0.1,
-                unit="step",
+                bar_format="{desc} |{bar}| {percentage:.0f} %, {remaining} left{postfix}",
                 leave=False,
                 dynamic_ncols=True,
+                file=sys.stderr,
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -84,7 +86,8 @@ class Progress(Callback):
             if measured.get(name) is not None
         )
         if self.bar is not None:
-            self.bar.set_description(f"epoch {epoch}/{last}, {score}", refresh=False)
+            self.bar.set_description_str(f"epoch {epoch}/{last}", refresh=False)
+            self.bar.set_postfix_str(score, refresh=False)
         else:
             elapsed = time.perf_counter() - self.started
             print(f"epoch {epoch}/{last}  {score}  {elapsed:.1f} s", file=sys.stderr, flush=True)

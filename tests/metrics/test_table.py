@@ -33,6 +33,7 @@ def test_every_metric_of_a_run_has_a_sentence_and_a_place() -> None:
         row = table.metric(name)
         assert row.name == name, name
         assert row.meaning.endswith(".") and "{x}" not in row.title + row.meaning, name
+        assert (row.brief or name == "train_loss") and "{x}" not in row.brief, name
         assert row.better or name == table.PREDICTED, name
     assert len({table.metric(name).title for name in names}) == len(names)
 
