@@ -20,6 +20,7 @@ from arcmargin.data.features import with_features
 from arcmargin.data.image_data import ImageData, Normalise
 from arcmargin.errors import UserError
 from arcmargin.headers import Header
+from arcmargin.job import schema
 from arcmargin.job.identity import header_name, identity
 from arcmargin.job.schema import validation_classes
 from arcmargin.margins import (
@@ -35,6 +36,8 @@ from arcmargin.training.module import Description, MarginModule
 log = logging.getLogger("arcmargin")
 
 FEATURES = Path("outputs/features")
+FEW_STEPS, ENOUGH_STEPS = 4, 8  # an epoch: with fewer than these, as many as those
+LEAST_BATCH = 8  # BatchNorm estimates a mean from it
 DEFAULT_GAP = (
     7 / 9
 )  # of the angle between neighbouring centres: 28° of ten classes' 36° on a circle
@@ -89,7 +92,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     if cfg.compile:
         backbone.compile()  # in place: the names in a checkpoint stay the same
     settings = settings_of(cfg, choices, block, data)
-    _warn(cfg, block, choices, settings)
+    _warn(cfg, block, choices, settings, len(data.train))
     return Built(data, module, settings)
 
 
@@ -120,7 +123,7 @@ def settings_of(
         backbone=choices.backbone,
         optimizer=choices.optimizer,
         epochs=cfg.epochs,
-        batch_size=cfg.batch_size,
+        batch_size=_fitting_batch_size(cfg, choices, len(data.train)) if data else cfg.batch_size,
         seed=cfg.seed,
         threads=torch.get_num_threads(),
         **numbers,
@@ -133,6 +136,19 @@ def settings_of(
         overrides=list(choices.overrides),
         identity=identity(cfg),
     )
+
+
+def _fitting_batch_size(cfg: DictConfig, choices: Choices, images: int) -> int:
+    """In the place of a default batch size that leaves few steps in an epoch, one that makes enough. One
+    that the user or an experiment set stays."""
+    size: int = cfg.batch_size
+    default = size == schema.Schema().batch_size
+    if any(re.match(r"\+*batch_size=", one) for one in choices.overrides) or not default:
+        return size
+    if math.ceil(images / size) < FEW_STEPS:
+        while size > LEAST_BATCH and images // size < ENOUGH_STEPS:
+            size //= 2
+    return size
 
 
 def _is_formula(block: Mapping[str, Any]) -> bool:
@@ -289,12 +305,20 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning_fabric")  # such as that there is a srun
 
 
-def _warn(cfg: DictConfig, block: Mapping[str, Any], choices: Choices, settings: Settings) -> None:
+def _warn(
+    cfg: DictConfig,
+    block: Mapping[str, Any],
+    choices: Choices,
+    settings: Settings,
+    images: int,
+) -> None:
     """What a careful reader of the configuration would have noticed."""
     for override in choices.overrides:
         key = re.match(r"\+*(m1|m2|m3|s)=", override)
         if key and key[1] not in block:
             log.warning("%s takes no %s: %s has no effect", choices.header, key[1], override)
+    if said := _about_steps(cfg, settings, images):
+        log.warning("%s", said)
     if not settings.in_formula:
         return
     if settings.header not in (choices.header, "normface"):
@@ -303,3 +327,15 @@ def _warn(cfg: DictConfig, block: Mapping[str, Any], choices: Choices, settings:
     classes, dim = len(settings.class_names), settings.embedding_dim
     if infeasible := infeasible_margin_message(*margins, classes, dim):
         log.warning("%s", infeasible)
+
+
+def _about_steps(cfg: DictConfig, settings: Settings, images: int) -> str | None:
+    """Of an epoch that has few of them."""
+    steps, used = math.ceil(images / cfg.batch_size), settings.batch_size or cfg.batch_size
+    made = f"{images:,} training images make {steps} step{'s' * (steps > 1)} an epoch"
+    if used != cfg.batch_size:
+        return (
+            f"{made} with batch_size={cfg.batch_size}; using {used}, {math.ceil(images / used)} steps; "
+            f"batch_size={cfg.batch_size} keeps it"
+        )
+    return f"{made}: lower batch_size or raise epochs" if steps == 1 else None

@@ -276,13 +276,13 @@ def _take_part(task: Task, place: Place) -> None:
     from arcmargin.training.train import fit
 
     cfg = task.config
-    data, module, _ = build(cfg, task.choices)
+    data, module, settings = build(cfg, task.choices)
     fit(
         module,
         data,
         trainer_of(cfg, several=True),
         epochs=cfg.epochs,
-        batch_size=cfg.batch_size,
+        batch_size=settings.batch_size or cfg.batch_size,
         seed=cfg.seed,
         folder=task.folder,
         score=None if cfg.score == AUTO else cfg.score,

@@ -148,7 +148,7 @@ def _trained(
         processes.trainer_of(cfg, several=others is not None),
         settings,
         epochs=cfg.epochs,
-        batch_size=cfg.batch_size,
+        batch_size=settings.batch_size or cfg.batch_size,
         seed=cfg.seed,
         folder=folder,
         evaluate=cfg.evaluate,

@@ -84,7 +84,7 @@ def _report(shown: Display, config: DictConfig) -> None:
         settings: Any = OmegaConf.to_container(config.wandb, resolve=True)
         log_report(report.files, shown.sweep, settings)
     with suppress(BrokenPipeError):  # nobody reads any more
-        print(summary.tables(report.markdown, report.files), flush=True)
+        print(summary.tables(report.markdown, report.verdict, report.files), flush=True)
 
 
 def _axes(config: DictConfig) -> list[Axis]:
@@ -108,4 +108,5 @@ def _number_of_jobs(config: DictConfig, found: Sequence[Axis]) -> int | None:
 def _again(config: DictConfig) -> str:
     """The command that goes on with this sweep, ready for a shell."""
     named_by_the_clock = OmegaConf.is_interpolation(config, "sweep")
-    return shlex.join([*sys.orig_argv, *([f"sweep={config.sweep}"] * named_by_the_clock)])
+    typed = summary.as_typed(sys.orig_argv)
+    return shlex.join([*typed, *([f"sweep={config.sweep}"] * named_by_the_clock)])

@@ -15,13 +15,20 @@ from arcmargin.sweeps.display import Display, format_duration
 _MOST_SHOWN = 30  # jobs of a kind; the folders have them all
 
 
-def tables(markdown: str, files: Sequence[Path]) -> str:
-    """The summary and where the files of the report are."""
+def as_typed(arguments: Sequence[str]) -> list[str]:
+    """A process's command line as a person gave it: `arcmargin` is a script that the system runs as
+    `/…/python /…/arcmargin`."""
+    script = Path(arguments[1]).stem if len(arguments) > 1 else ""
+    return ["arcmargin", *arguments[2:]] if script == "arcmargin" else [*arguments]
+
+
+def tables(markdown: str, verdict: Sequence[str], files: Sequence[Path]) -> str:
+    """The summary, what may be believed of it, and where the files of the report are."""
     folders: dict[Path, list[str]] = {}
     for file in files:
         folders.setdefault(file.parent, []).append(file.name)
     where = [f"{display_path(folder)}/: {', '.join(names)}" for folder, names in folders.items()]
-    return "\n".join(["", markdown, *where])
+    return "\n".join(["", markdown, *verdict, "", *where])
 
 
 def no_report(sweep: Path, error: Exception) -> None:

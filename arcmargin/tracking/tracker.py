@@ -126,7 +126,7 @@ def run_config(settings: Settings, config: Mapping[str, Any], folder: Path) -> d
     plain = {key: value for key, value in config.items() if key not in ("wandb", "logger")}
     for group in ("header", "dataset", "backbone", "optimizer"):
         plain[group] = {"name": getattr(settings, group), **plain.get(group, {})}
-    for key in ("m1", "m2", "m3", "s", "identity", "overrides"):
+    for key in ("m1", "m2", "m3", "s", "batch_size", "identity", "overrides"):
         plain[key] = getattr(settings, key)
     return {**plain, "folder": str(folder)}
 

@@ -158,6 +158,20 @@ def test_a_folder_of_images_of_ones_own_gives_the_run_its_name(tmp_path, images)
     assert result.settings.dataset == "shades" and result.metrics["accuracy"] > 0.9
 
 
+def test_few_images_get_a_batch_size_that_makes_enough_steps(tmp_path, images):
+    own = ["dataset=folder", f"dataset.path={images}", "dataset.image_size=12", "logger=none"]
+    done = arcmargin(*own, "epochs=1", "threads=1", "hydra.run.dir=x", cwd=tmp_path)
+    said = "28 training images make 1 step an epoch with batch_size=128; using 8, 4 steps"
+    assert done.returncode == 0 and done.stderr.count(said) == 1
+    assert Result.read(tmp_path / "x").settings.batch_size == 8
+    done = arcmargin(
+        *own, "epochs=1", "threads=1", "batch_size=128", "hydra.run.dir=y", cwd=tmp_path
+    )
+    said = "28 training images make 1 step an epoch: lower batch_size or raise epochs"
+    assert done.returncode == 0 and done.stderr.count(said) == 1
+    assert Result.read(tmp_path / "y").settings.batch_size == 128
+
+
 MISTAKES = {
     "unknown header": (["header=arcfaze"], "arcface"),
     "unknown data set": (["dataset=imagenet"], "digits"),
