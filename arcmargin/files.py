@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,6 +76,14 @@ def write_atomically(
         with suppress(OSError):
             temporary.unlink()
     return path
+
+
+def import_from_here() -> None:
+    """Modules in the current folder can be imported, after all others. `python -m` sees to that by
+    itself, a console script does not."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def display_path(path: Path) -> str:

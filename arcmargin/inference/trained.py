@@ -17,6 +17,7 @@ from arcmargin.backbones import BUILDERS
 from arcmargin.data.image_files import Encoded, Images, read_images
 from arcmargin.data.progress import with_progress
 from arcmargin.errors import UserError
+from arcmargin.files import import_from_here
 from arcmargin.record import RECORD_FILE, Result
 from arcmargin.training import checkpoints
 from arcmargin.training.module import Description
@@ -115,6 +116,7 @@ def _builder(target: str, trust: str | None) -> Callable[..., nn.Module]:
             f"the checkpoint's backbone is '{target}', which is not one of arcmargin's; if it is yours, "
             f"say --trust {target}"
         )
+    import_from_here()
     try:
         build: Callable[..., nn.Module] = getattr(importlib.import_module(package), name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from arcmargin.errors import UserError
+from arcmargin.files import import_from_here
 from arcmargin.job import schema
 from arcmargin.job.hydra_versions import version_base
 from arcmargin.job.user_errors import sentence, users_mistake
@@ -48,10 +49,12 @@ def refuse_mistake(error: BaseException | None) -> None:
 
 
 def prepare(arguments: Sequence[str], conf: Path) -> list[str]:
-    """The command line in Hydra's words, checked against the configuration in `conf`.
+    """The command line in Hydra's words, checked against the configuration in `conf`; what that names
+    can be imported from the current folder.
 
     Raises UserError, or Hydra's own error, for what cannot be meant.
     """
+    import_from_here()
     arguments = expanded(arguments)
     options, overrides = _split(arguments)
     if options is not None:
