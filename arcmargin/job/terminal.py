@@ -101,10 +101,10 @@ def _unseen_lines(result: Result, colour: bool) -> list[str]:
     if about is None:
         return []
     lines = [f"unseen classes, {about.images:,} images, 95 % intervals ({about.how}):"]
-    for name in in_order(result.intervals):
+    for name, ends in result.intervals.items():
         known, value = metric(name), result.metrics[name]
         if value is not None:
-            low, high = (known.shown(end) for end in result.intervals[name])
+            low, high = map(known.shown, ends)
             shown = _in(_aligned(name, value), BOLD, colour)
             brief = _in(known.brief, DIM, colour)
             lines.append(f"  {known.title:<21}{shown} {low:>6} to {high:>6}  {brief}".rstrip())

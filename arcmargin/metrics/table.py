@@ -330,8 +330,8 @@ def _find(name: str) -> tuple[int, Metric]:
     for place, row in enumerate(ROWS):
         if found := re.fullmatch(re.escape(row.name).replace(r"\{x\}", "(.+)"), name):
             x = "".join(found.groups()).replace("e-0", "e-")
-            words = (row.title, row.meaning, row.brief)
-            title, meaning, brief = (one.replace("{x}", x) for one in words)
+            texts = (row.title, row.meaning, row.brief)
+            title, meaning, brief = (text.replace("{x}", x) for text in texts)
             return place, row._replace(name=name, title=title, meaning=meaning, brief=brief)
     if name.startswith(VALIDATION):
         place, row = _find(name.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION))

@@ -88,7 +88,7 @@ def _settable(config: Any, prefix: str = "") -> Iterator[str]:
 def _comments(choices: DictConfig) -> dict[str, str]:
     """What stands beside each key in the files that this configuration is composed of."""
     found: dict[str, str] = {}
-    for file in ("config", *(f"{group}/{choices[group]}" for group in choices)):
+    for file in ("config", *(f"{group!s}/{choices[group]}" for group in choices)):
         found |= _comments_of(file)
     return found
 
@@ -99,7 +99,8 @@ def _comments_of(file: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in (folder / f"{file}.yaml" for folder in _folders()):
         if path.is_file():
-            for other in OmegaConf.load(path).get("defaults") or ():
+            content: Any = OmegaConf.load(path)
+            for other in content.get("defaults") or ():
                 if isinstance(other, str) and other != "_self_":
                     found |= _comments_of(other[1:] if other[0] == "/" else f"{group}/{other}")
             found |= _comments_in(path.read_text(encoding="utf-8"), group)
