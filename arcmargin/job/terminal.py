@@ -51,7 +51,10 @@ def _validation_lines(result: Result, colour: bool) -> list[str]:
     for name, value in found.items():
         known = metric(name.removeprefix(VALIDATION_CLASSES))
         if value is not None:
-            shown, brief = _in(_aligned(known.name, value), BOLD, colour), _in(known.brief, DIM, colour)
+            shown, brief = (
+                _in(_aligned(known.name, value), BOLD, colour),
+                _in(known.brief, DIM, colour),
+            )
             lines.append(f"  {known.title:<21}{shown} {brief}".rstrip())
     return lines
 

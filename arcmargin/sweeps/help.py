@@ -115,14 +115,21 @@ def _folders() -> Sequence[Path]:
 
 
 def _comments_in(text: str, group: str) -> dict[str, str]:
-    """By the whole key, as on the command line: `dataset.classes`."""
+    """By the whole key, as on the command line: `dataset.classes`. A comment may go on in lines of its
+    own below."""
     within = [] if "# @package _global_" in text or not group else [group]
     path: list[tuple[int, str]] = []
-    found = {}
-    for match in map(_LINE.fullmatch, text.splitlines()):
-        if match:
+    found: dict[str, str] = {}
+    key = ""
+    for line in text.splitlines():
+        if match := _LINE.fullmatch(line):
             depth = len(match[1])
             path = [*[part for part in path if part[0] < depth], (depth, match[2])]
+            key = ".".join([*within, *(name for _, name in path)])
             if match[3]:
-                found[".".join([*within, *(name for _, name in path)])] = match[3]
+                found[key] = match[3]
+        elif (further := re.fullmatch(r" +#\s+(.*)", line)) and key in found:
+            found[key] += f" {further[1]}"
+        else:
+            key = ""
     return found
