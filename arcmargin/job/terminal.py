@@ -72,7 +72,7 @@ def _in(text: str, code: int, colour: bool) -> str:
 def _aligned(name: str, value: float) -> str:
     """`  97.21 %  `, `  -3.4°    `: with the decimal points of a column below one another."""
     whole, point, rest = metric(name).with_unit(value).partition(".")
-    return f"{whole:>4}{point}{rest:<6}"
+    return f"{whole:>4}{point}{rest:<5}"
 
 
 def _remarks(result: Result) -> Mapping[str, str]:
@@ -110,5 +110,5 @@ def _unseen_lines(result: Result, colour: bool) -> list[str]:
             low, high = map(known.shown, ends)
             shown = _in(_aligned(name, value), BOLD, colour)
             brief = _in(known.brief, DIM, colour)
-            lines.append(f"  {known.title:<21}{shown} {low:>6} to {high:>6}  {brief}".rstrip())
+            lines.append(f"  {known.title:<21}{shown} {low:>6} to {high:>6} {brief}".rstrip())
     return lines

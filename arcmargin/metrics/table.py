@@ -170,7 +170,7 @@ SECTIONS = (
                 "The chance that a genuine pair is more similar than an impostor pair.",
                 *_PERCENT,
                 1,
-                brief="the genuine pair is more alike",
+                brief="genuine pairs are more alike",
             ),
             Metric(
                 "verification_eer",
@@ -242,7 +242,7 @@ SECTIONS = (
                 "The share of probes whose class is among the {x} most similar of the gallery.",
                 *_PERCENT,
                 1,
-                brief="class among {x} of the gallery",
+                brief="class among the first {x}",
             ),
             Metric(
                 "identification_fnir_at_fpir_{x}",
@@ -266,6 +266,7 @@ SECTIONS = (
                 "The share of images whose class is the most similar of {x}, each known by one image.",
                 *_PERCENT,
                 1,
+                brief="class found among {x}",
             ),
         ),
     ),
