@@ -21,10 +21,12 @@ class Header(nn.Module, ABC):
 
     in_formula: the target's logit is s·(ψ(m1·θ + m2) − m3) with the same s, m1, m2 and m3 for every
     sample, and the others are s·cos θ_j. What is predicted from margins holds for such a head alone,
-    and with m1 = 1 and m2 = m3 = 0 it is a baseline.
+    and with m1 = 1 and m2 = m3 = 0 it is a baseline. shard: while several processes train, its
+    classes are spread over them by PartialFC.
     """
 
     in_formula: bool = False
+    shard: bool = False
 
     def __init__(self, embedding_dim: int, num_classes: int, *, init: str = "random") -> None:
         super().__init__()
@@ -57,6 +59,10 @@ class Header(nn.Module, ABC):
     ) -> Float[Tensor, ""]:
         """Mean loss over the labelled samples of the batch; the label −1 means none."""
         return F.cross_entropy(self(embeddings, labels), labels, ignore_index=IGNORE_INDEX)
+
+    def predict(self, embeddings: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """The class of the largest logit."""
+        return self.logits(embeddings).argmax(dim=1)
 
     @property
     def directions(self) -> Float[Tensor, "c d"]:

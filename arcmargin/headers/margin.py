@@ -11,6 +11,7 @@ class MarginHeader(TargetMarginHeader):
     """target s·(ψ(m1·θ + m2) − m3), others s·cos θ_j (Deng et al. 2019, arXiv 1801.07698, eq. 4).
 
     m2 is in radians. Without any margin this is NormFace (Wang et al. 2017, arXiv 1704.06369).
+    shard: a run in several processes spreads the classes over them, as PartialFC does.
     """
 
     in_formula = True
@@ -29,6 +30,7 @@ class MarginHeader(TargetMarginHeader):
         init: str = "random",
         class_chunk: int | None = None,
         sample_rate: float = 1.0,
+        shard: bool = False,
     ) -> None:
         check_margins(m1, m2, m3)
         super().__init__(
@@ -41,6 +43,7 @@ class MarginHeader(TargetMarginHeader):
             class_chunk=class_chunk,
             sample_rate=sample_rate,
         )
+        self.shard = shard
         self.m1, self.m2, self.m3 = float(m1), float(m2), float(m3)
 
     def margins(self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Margins:

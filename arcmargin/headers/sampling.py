@@ -24,4 +24,9 @@ def sample_classes(
     if len(labels) > size:  # only then may there be too many, and a GPU be asked for their number
         size = max(size, int((score == 2).sum()))
     rows = score.topk(size, sorted=False).indices.sort().values
-    return rows, torch.searchsorted(rows, index).where(labelled, IGNORE_INDEX)
+    return rows, positions_among(rows, labels)
+
+
+def positions_among(rows: Int[Tensor, " k"], labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Of the labels' classes among `rows`, which are in ascending order; −1 stays."""
+    return torch.searchsorted(rows, labels).where(labels != IGNORE_INDEX, IGNORE_INDEX)

@@ -11,7 +11,7 @@ from arcmargin import angles
 from arcmargin.errors import UserError
 from arcmargin.headers.base import IGNORE_INDEX
 from arcmargin.headers.cosine import CosineHeader
-from arcmargin.headers.sampling import sample_classes
+from arcmargin.headers.sampling import positions_among, sample_classes
 from arcmargin.headers.softmax import softmax_losses
 
 
@@ -150,11 +150,13 @@ class TargetMarginHeader(CosineHeader):
         embeddings: Float[Tensor, "n d"],
         labels: Int[Tensor, " n"],
         *,
+        rows: Int[Tensor, " k"] | None = None,
         group: Any = None,
     ) -> Float[Tensor, " n"]:
         """The loss of each sample without the N×C logits; where the label is −1 it means nothing.
 
-        group: the processes that hold the other classes, see PartialFC.
+        rows: these classes count, in ascending order, and none is drawn. group: the processes that
+        hold the other classes, see PartialFC.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             x, weight = self._wide(embeddings)
@@ -166,8 +168,9 @@ class TargetMarginHeader(CosineHeader):
                 if self.training:
                     self.observe(embeddings.detach(), cosine, labels)
             shift, slope = self._shift_and_slope(cosine, self.margins(embeddings, index))
-            rows = None
-            if self.training and self.sample_rate < 1:
+            if rows is not None:
+                labels = positions_among(rows, labels)
+            elif self.training and self.sample_rate < 1:
                 rows, labels = sample_classes(labels, self.num_classes, self.sample_rate)
             return softmax_losses(
                 *(x, weight, labels, self.s * shift.to(x.dtype)),

@@ -182,6 +182,16 @@ def _refuse_what_the_header_cannot(cfg: DictConfig, block: Mapping[str, Any], he
                 f"header={header} takes no {key}: only a head whose loss is a softmax over s·cos θ_j "
                 f"with a margin on the target alone does; drop {key}={cfg[key]}"
             )
+    if cfg.shard and "shard" not in block:
+        raise UserError(
+            f"header={header} takes no shard: only a head of the margin formula, such as arcface or "
+            "cosface, has its classes spread over processes; drop shard=true"
+        )
+    if block.get("shard") and str(cfg.trainer.get("precision")) in ("16", "16-mixed"):
+        raise UserError(
+            "shard=true does not go with trainer.precision=16-mixed, whose loss is scaled by what each "
+            "process finds among its own gradients; take bf16-mixed"
+        )
 
 
 def _data(cfg: DictConfig) -> ImageData:

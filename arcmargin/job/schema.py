@@ -56,7 +56,7 @@ class Wandb:
 
 @dataclass
 class Schema:
-    header: Group = group("class_chunk")
+    header: Group = group("class_chunk", "shard", shard={"choices": (True, False)})
     dataset: Group = group(
         *("data_dir", "on_bad_image", "cache"), split_seed={"least": 0, "most": 2**32 - 1}
     )
@@ -86,6 +86,7 @@ class Schema:
     gradient: str = option("detached", changes_result=False, choices=("detached", "autograd"))
     class_chunk: int | None = option(None, changes_result=False, least=1)
     sample_rate: float = option(1.0, changes_result=False, above=0, most=1)
+    shard: bool = option(False, changes_result=False)
     matched: str | None = option(None, changes_result=False, choices=("m1", "m2", "m3"))
     gap_deg: float | None = option(None, least=0, below=360)
     seed: int = option(0, least=0, most=2**32 - 1)

@@ -148,11 +148,10 @@ class Monitor(Callback):
         self.step = batch_idx
 
     def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+        self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer
     ) -> None:
         if self._is_due(trainer):
-            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            self.norm = torch.nn.utils.get_total_norm(gradients)
+            self.norm = pl_module.gradient_norm()
             self.learning_rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(

@@ -16,10 +16,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from arcmargin.data.image_data import Images, evaluation_batch_size
 from arcmargin.errors import UserError
-from arcmargin.headers import Header
+from arcmargin.headers import Header, PartialFC
+from arcmargin.headers.partial_fc import classes_of
 from arcmargin.metrics import geometry, validation
 from arcmargin.metrics.table import VALIDATION, VALIDATION_CLASSES
 from arcmargin.training.processes import gathered, own_randomness
+from arcmargin.training.spread_head import gradient_norm, of_all_classes, of_these_classes
 
 Batch = (
     UInt8[Tensor, "own c h w"] | Float[Tensor, "own c h w"]
@@ -46,6 +48,9 @@ class MarginModule(pl.LightningModule):
     `normalise` makes of a batch what the backbone takes; by default it takes the batch as it is.
     `header_lr` multiplies the optimizer's rate for the header's parameters. `description` goes into
     each checkpoint. In a batch are the labels of all images; of the images, this process's share.
+
+    While several processes train, a header that says `shard` has its classes spread over them. In a
+    checkpoint, and in the module before and after, are all its classes.
     """
 
     def __init__(
@@ -64,7 +69,8 @@ class MarginModule(pl.LightningModule):
         if header_lr < 0:
             raise UserError(f"header_lr must be 0 or more, got {header_lr}")
         self.backbone = backbone
-        self.header = header
+        self.header: Header | PartialFC = header
+        self.shard = header.shard
         self.normalise = normalise or nn.Identity()
         self.augment = augment or nn.Identity()
         self.curves: dict[str, list[float | None]] = {"epoch": [], "train_loss": []}
@@ -89,6 +95,22 @@ class MarginModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         self._rank, self._processes = self.trainer.global_rank, self.trainer.world_size
+        if self._spreads:
+            # DistributedDataParallel, which is made next, leaves alone what needs no gradient then.
+            self.header.requires_grad_(False)
+
+    @property
+    def _spreads(self) -> bool:
+        return self.shard and self._processes > 1
+
+    def on_fit_start(self) -> None:
+        if self._spreads and isinstance(self.header, Header):
+            self.header.requires_grad_(True)
+            self.header = PartialFC(self.header, gathered=True)
+
+    def on_train_end(self) -> None:
+        if isinstance(self.header, PartialFC):
+            self.header = self.header.whole()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.header.set_progress(self.global_step / self._total_steps)
@@ -113,7 +135,7 @@ class MarginModule(pl.LightningModule):
             self._of_classes.append((embeddings.float().cpu(), labels.cpu()))
             self.seconds_of_classes += time.perf_counter() - start
             return
-        right = self.header.logits(embeddings).argmax(dim=1) == labels
+        right = self.header.predict(embeddings) == labels
         self._validated.append((embeddings.float(), labels, right))
 
     def _of_all(self, own: Float[Tensor, "own d"], labels: Tensor) -> Float[Tensor, "n d"]:
@@ -169,13 +191,37 @@ class MarginModule(pl.LightningModule):
         if self.logger is not None:
             self.logger.log_metrics({k: v for k, v in now.items() if v is not None})
 
+    def gradient_norm(self) -> Tensor:
+        """Of the gradients of all processes' parameters; each process asks for it."""
+        return gradient_norm(self, self.header)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if not self._spreads or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+        else:
+            nn.utils.clip_grads_with_norm_(
+                self.parameters(), gradient_clip_val, self.gradient_norm()
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.header, PartialFC):
+            of_all_classes(checkpoint, self.header)
         checkpoint["curves"] = self.curves
         if self.description is not None:
             checkpoint["arcmargin"] = self.description._asdict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = checkpoint["curves"]
+        if self._spreads:
+            count = self.header.num_classes
+            of_these_classes(checkpoint, classes_of(self._rank, self._processes, count), count)
 
     def new_optimizer(self) -> Optimizer:
         optimizer = self._optimizer(

@@ -72,7 +72,7 @@ class SnapshotTaker(Callback):
         self.embeddings.append(embedded.cpu())
         self.centres.append(module.header.directions.detach().float().cpu())
         labels = split.labels[rows].to(embedded.device)
-        right = module.header.logits(embedded).argmax(1) == labels
+        right = module.header.predict(embedded) == labels
         arrays = self.embeddings[-1].numpy(), labels.cpu().numpy(), self.centres[-1].numpy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an embedding may lack a direction in mid-training

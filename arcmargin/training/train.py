@@ -84,7 +84,7 @@ def train(
     progress = Progress(on_epoch)
     fitter, data, best = fit(
         *(module, data, trainer),
-        watching=[taker, progress, *([Monitor()] if logger else [])],
+        watching=[taker, progress, *([Monitor()] if logger or module.shard else [])],
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,
@@ -184,8 +184,11 @@ def fit(
 ) -> tuple[pl.Trainer, ImageData, str]:
     """The trainer that has trained, the data where it trained, and where the best checkpoint is.
 
-    All that a process of rank 1 or above has to do while that of rank 0 is in `train`.
+    All that a process of rank 1 or above has to do while that of rank 0 is in `train`. Where the head
+    is spread over them, each takes part in what `watching` asks of it.
     """
+    if module.shard and not watching:
+        watching = [SnapshotTaker(data), Monitor()]
     batches = Batches(data.train, batch_size, seed=seed)
     size = evaluation_batch_size(data.image_shape)
     vals = [Batches(data.val, size)]
@@ -238,7 +241,7 @@ def _evaluate(
 ) -> tuple[Embeddings, np.ndarray, dict[str, float | None]]:
     embedded = module.embed(data.test.images)
     labels = data.test.labels.to(embedded.device)
-    predicted = torch.cat([module.header.logits(part).argmax(1) for part in embedded.split(1000)])
+    predicted = torch.cat([module.header.predict(part) for part in embedded.split(1000)])
     result = Embeddings(
         embedded.cpu().numpy(),
         labels.cpu().numpy(),

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from arcmargin.errors import UserError
 from arcmargin.headers import Header, MarginHeader, PartialFC
+from arcmargin.headers.adaface import AdaFaceHeader
 from arcmargin.headers.sampling import sample_classes
 
 D, C, N = 6, 31, 20  # N samples in each process
@@ -50,19 +50,30 @@ def shards(rank: int) -> Any:
     embeddings, labels = (t[N * rank : N * (rank + 1)] for t in batch())
     results = []
     for case in CASES:
-        header = PartialFC(D, C, averaged=False, **OPTIONS, **case).double()
+        header = PartialFC(full_header(**case), averaged=False)
         x = embeddings.clone().requires_grad_()
         torch.manual_seed(5)
         loss = header.loss(x, labels)
         loss.backward()
         weight = header.header.weight
         results.append((loss.detach(), x.grad, weight.grad, header.full_weight()))
-    return results, train(rank, embeddings, labels)
+    predicted = PartialFC(full_header()).predict(batch()[0])
+    with pytest.raises(UserError, match="needs a class for each process, got 1 classes for 2"):
+        PartialFC(MarginHeader(D, 1))
+    back = PartialFC(full_header()).whole()
+    assert torch.equal(back.weight, full_header().weight) and back.num_classes == C
+    return results, train(rank, embeddings, labels), predicted
+
+
+def full_header(**options: Any) -> MarginHeader:
+    """The same in every process."""
+    torch.manual_seed(3)
+    return MarginHeader(D, C, **OPTIONS, **options).double()
 
 
 def train(rank: int, x: torch.Tensor, labels: torch.Tensor) -> Any:
     backbone = DistributedDataParallel(backbone_of(0))
-    header = PartialFC(D, C, ramp=0.5, **OPTIONS).double()
+    header = PartialFC(full_header(ramp=0.5))
     start = header.full_weight()
     optimizer = torch.optim.SGD([*backbone.parameters(), *header.parameters()], 0.1, momentum=0.9)
     for step in range(3):
@@ -85,13 +96,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("index", range(len(CASES)))
 def test_two_processes_are_one(two: Any, index: int) -> None:
-    (loss, *_, full), (loss_1, *_, full_1) = (results[index] for results, _ in two)
-    assert loss == loss_1 and torch.equal(full, full_1) and full.shape == (C, D)
+    (loss, *_, full), (loss_1, *_, full_1) = (results[index] for results, *_ in two)
+    assert loss == loss_1 and torch.equal(full, full_1) and torch.equal(full, full_header().weight)
     case = dict(CASES[index])
     rate, rows = case.pop("sample_rate", 1.0), torch.arange(C)
     embeddings, labels = batch()
     if rate < 1:
-        rows = torch.cat([sampled(labels, shard, rate) for shard in (range(15), range(15, 31))])
+        torch.manual_seed(5)
+        rows = sample_classes(labels, C, rate)[0]
     header = MarginHeader(D, len(rows), **OPTIONS, **case).double()
     header.weight.data = full[rows]
     x = embeddings.requires_grad_()
@@ -99,23 +111,16 @@ def test_two_processes_are_one(two: Any, index: int) -> None:
     expected = Header.loss(header, x, positions)
     expected.backward()
     torch.testing.assert_close(loss, expected.detach())
-    grad_x, grad_w = (torch.cat([results[index][k] for results, _ in two]) for k in (1, 2))
+    grad_x, grad_w = (torch.cat([results[index][k] for results, *_ in two]) for k in (1, 2))
     torch.testing.assert_close(grad_x, x.grad)
     assert header.weight.grad is not None
     whole = torch.zeros(C, D).double().index_copy(0, rows, header.weight.grad)
     torch.testing.assert_close(grad_w, whole)
 
 
-def sampled(labels: torch.Tensor, shard: range, rate: float) -> torch.Tensor:
-    """The classes that a process with this seed draws from its share."""
-    own = [y - shard.start if y in shard else -1 for y in labels.tolist()]
-    torch.manual_seed(5)
-    return sample_classes(torch.tensor(own), len(shard), rate)[0] + shard.start
-
-
-def test_the_shards_start_apart(two: Any) -> None:
-    directions = F.normalize(two[0][0][0][3])
-    assert (directions @ directions.T).fill_diagonal_(-1).max() < 0.99
+def test_the_processes_predict_what_one_does(two: Any) -> None:
+    for _, _, predicted in two:
+        assert torch.equal(predicted, full_header().predict(batch()[0]))
 
 
 def test_training_beside_distributed_data_parallel_is_training_alone(two: Any) -> None:
@@ -136,18 +141,20 @@ def test_training_beside_distributed_data_parallel_is_training_alone(two: Any) -
 
 def test_needs_processes() -> None:
     with pytest.raises(UserError, match=r"call torch\.distributed\.init_process_group first"):
-        PartialFC(D, C)
+        PartialFC(MarginHeader(D, C))
 
 
 def test_says_what_is_wrong(tmp_path: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
-        header = PartialFC(D, C).double()
+        header = PartialFC(MarginHeader(D, C)).double()
         embeddings, labels = batch()
         with pytest.raises(UserError, match="label 31 is out of range for 31 classes"):
             header.loss(embeddings, labels.where(labels != 3, 31))
-        with pytest.raises(UserError, match="PartialFC needs a class for each process, got 0"):
-            PartialFC(D, 0)
+        with pytest.raises(
+            UserError, match="of a MarginHeader over processes, got a AdaFaceHeader"
+        ):
+            PartialFC(AdaFaceHeader(D, C))
         expected = MarginHeader(D, C).double()
         expected.load_state_dict(header.header.state_dict())
         torch.testing.assert_close(

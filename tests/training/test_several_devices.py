@@ -48,8 +48,12 @@ CASES = {
     "statistics_of_a_batch": (plain, AdaFaceHeader, {}),
     "random_margins": (plain, partial(ElasticHeader, m2=0.3, std_m2=0.1), {}),
     "sampled_classes": (plain, partial(MarginHeader, m2=0.3, sample_rate=0.6), {}),
+    "spread": (with_batch_norm, partial(MarginHeader, m2=0.3, ramp=0.5, shard=True), {}),
+    "spread_sample": (plain, partial(MarginHeader, m2=0.3, sample_rate=0.6, shard=True), {}),
     "accumulated": (with_batch_norm, MarginHeader, {"accumulate_grad_batches": 2}),
 }
+
+RESUMED = ("batch_norm", "spread")
 
 
 def images(count):
@@ -112,12 +116,14 @@ def in_a_process(rank, count, folder, cases):
     together = JoinedProcesses()
     found = {case: trained(case, folder / case, together) for case in cases}
     if count == 2:
-        last = folder / "stopped_alone" / "checkpoints" / "last.ckpt"
-        found["resumed"] = trained("batch_norm", folder / "resumed", together, resume=last)
-        try:
-            trained("batch_norm", folder / "stopped", together, on_epoch=stop_after_one)
-        except Interrupted:
-            assert rank == 0
+        for case in RESUMED:
+            last = folder / f"{case}_stopped_alone" / "checkpoints" / "last.ckpt"
+            where = folder / f"{case}_resumed"
+            found[f"{case}_resumed"] = trained(case, where, together, resume=last)
+            try:
+                trained(case, folder / f"{case}_stopped", together, on_epoch=stop_after_one)
+            except Interrupted:
+                assert rank == 0
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -130,8 +136,9 @@ def in_processes(count, folder, cases):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    with pytest.raises(Interrupted):
-        trained("batch_norm", folder / "stopped_alone", on_epoch=stop_after_one)
+    for case in RESUMED:
+        with pytest.raises(Interrupted):
+            trained(case, folder / f"{case}_stopped_alone", on_epoch=stop_after_one)
     return folder, in_processes(2, folder, list(CASES))
 
 
@@ -161,17 +168,20 @@ def test_two_processes_train_as_one_does(two, tmp_path, case):
 
 
 def test_three_processes_one_of_which_has_no_image_in_the_last_batch(tmp_path):
-    found = in_processes(3, tmp_path, ["batch_norm"])
-    alone, _ = trained("batch_norm", tmp_path / "alone")
-    assert_equal([one["batch_norm"][0] for one in found], alone, rtol=0, atol=1e-9)
+    cases = ["batch_norm", "spread"]
+    found = in_processes(3, tmp_path, cases)
+    for case in cases:
+        alone, _ = trained(case, tmp_path / "alone" / case)
+        assert_equal([one[case][0] for one in found], alone, rtol=0, atol=1e-9)
 
 
-def test_two_go_on_from_the_checkpoint_of_one_and_one_from_that_of_two(two, tmp_path):
+@pytest.mark.parametrize("case", RESUMED)
+def test_two_go_on_from_the_checkpoint_of_one_and_one_from_that_of_two(two, tmp_path, case):
     folder, found = two
-    alone, result = trained("batch_norm", tmp_path / "alone")
-    assert_equal([one["resumed"][0] for one in found], alone, rtol=0, atol=1e-9)
-    last = folder / "stopped" / "checkpoints" / "last.ckpt"
-    resumed, after = trained("batch_norm", folder / "stopped", resume=last)
+    alone, result = trained(case, tmp_path / "alone")
+    assert_equal([one[f"{case}_resumed"][0] for one in found], alone, rtol=0, atol=1e-9)
+    last = folder / f"{case}_stopped" / "checkpoints" / "last.ckpt"
+    resumed, after = trained(case, folder / f"{case}_stopped", resume=last)
     assert_equal([resumed], alone, rtol=0, atol=1e-9)
     assert after.curves["train_loss"] == pytest.approx(result.curves["train_loss"], rel=1e-9)
     assert np.array_equal(after.arrays.snapshots.epochs, result.arrays.snapshots.epochs)
