@@ -52,7 +52,7 @@ KEYS = (
     *("backbone.embedding_norm", "schedule.warmup", "header.m2", "header.s", "+header.magic"),
     *("header._target_", "dataset._target_", "optimizer._target_", "backbone._target_"),
     *("header", "dataset", "optimizer", "schedule", "augment", "backbone", "trainer"),
-    *("+epoch", "lr", "head", "+colour", "data_dir", "on_error", "compile"),
+    *("+epoch", "lr", "head", "+colour", "data_dir", "on_error", "compile", "shard"),
 )
 TARGETS = ("os.system", "builtins.dict", "no.such.thing", "arcmargin.run.main", "torch.nn.Linear")
 

@@ -154,10 +154,16 @@ def classes_of(rank: int, processes: int, num_classes: int) -> range:
 
 def _gathered(tensor: Tensor, group: Any) -> Tensor:
     """The tensors of all processes, one below the other."""
-    rows = len(tensor) * dist.get_world_size(group)
-    whole = tensor.new_empty(rows, *tensor.shape[1:])
-    dist.all_gather_into_tensor(whole, tensor.contiguous(), group=group)
-    return whole
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, tensor.contiguous(), group=group)
+    return torch.cat(parts)
+
+
+def _summed(tensor: Tensor, group: Any) -> Tensor:
+    """The sum over all processes."""
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total, group=group)
+    return total
 
 
 class _Gather(torch.autograd.Function):
@@ -170,9 +176,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        size = dist.get_world_size(ctx.group)
-        part = grad.new_empty(len(grad) // size, *grad.shape[1:])
-        dist.reduce_scatter_tensor(part, grad.contiguous(), group=ctx.group)
+        size, rank = dist.get_world_size(ctx.group), dist.get_rank(ctx.group)
+        part = _summed(grad, ctx.group).chunk(size)[rank]
         return part * size if ctx.averaged else part, None, None
 
 
@@ -186,6 +191,4 @@ class _Shared(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        whole = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(whole, group=ctx.group)
-        return whole, None
+        return _summed(grad, ctx.group), None

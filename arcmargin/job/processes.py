@@ -30,6 +30,8 @@ from arcmargin.job.user_errors import sentence, users_mistake
 if TYPE_CHECKING:  # seconds that --help and a typo need not wait for
     from arcmargin.job.build import Choices
 
+log = logging.getLogger("arcmargin")
+
 FOREVER = timedelta(days=365)
 SECONDS_TO_HEAR = 10.0  # for the others, of the end
 HERE = "127.0.0.1"
@@ -150,6 +152,11 @@ def place_of(cfg: DictConfig) -> Place | None:
             f"batch_size={cfg.batch_size} is less than an image for each of {count} processes; raise it"
         )
     if count == 1:
+        if cfg.header.get("shard"):
+            log.warning(
+                "shard=true has no effect: it spreads classes over processes, and this is one alone; "
+                "trainer.devices asks for more"
+            )
         return None
     if started is None:
         _share_cores(cfg, count)

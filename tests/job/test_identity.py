@@ -37,6 +37,7 @@ def test_the_sweep_of_the_readme_is_six_different_runs():
         "+dataset.data_dir=elsewhere",
         "backbone.frozen=false",
         "class_chunk=100",
+        "shard=true",
     ],
 )
 def test_bookkeeping_does_not_change_the_identity(bookkeeping):

@@ -194,6 +194,14 @@ MISTAKES = {
     "a setting the header lacks": (["+header.magic=1"], "magic"),
     "no such accelerator": (["trainer.accelerator=warp"], "warp"),
     "chunks the header cannot": (["header=linear", "class_chunk=9"], "linear takes no class_chunk"),
+    "classes the header cannot spread": (
+        ["header=adaface", "shard=true"],
+        "adaface takes no shard",
+    ),
+    "classes spread in half precision": (
+        ["shard=true", "trainer.precision=16-mixed"],
+        "bf16-mixed",
+    ),
     "unknown on_error": (["on_error=stop"], "on_error must be"),
     "syntax": (["m2=0.2,"], "m2=0.2,"),
     "another program": (["header._target_=os.system"], "no subclass of arcmargin.headers.Header"),

@@ -48,6 +48,7 @@ def test_what_makes_sense_passes(overrides):
         ("on_bad_image=eat", "on_bad_image must be 'stop' or 'skip'"),
         ("sample_rate=0", "sample_rate must be > 0 and <= 1"),
         ("class_chunk=0", "class_chunk must be >= 1"),
+        ("header.shard=2", "header.shard must be True or False, got 2"),
         ("header_lr=-1", "header_lr must be >= 0"),
         ("dataset.split_seed=-1", "dataset.split_seed must be >= 0"),
         ("trainer.gradient_clip_val=nan", "trainer.gradient_clip_val must be >= 0, got nan"),
