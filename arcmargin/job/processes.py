@@ -15,10 +15,11 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,14 +188,29 @@ def gathered(place: Place | None) -> Iterator[Processes | None]:
             process.start()
         yield processes
     except Exception as error:
-        if users_mistake(error) is None and (failure := processes.failure()):
-            raise failure from error
-        raise
+        failure = None
+        if users_mistake(error) is None:
+            failure = processes.failure() or _killed(ours, place)
+        if failure is None:
+            raise
+        raise failure from error
     finally:
         _leave()
         for process in ours:
             process.kill()
             process.join()
+
+
+def _killed(ours: Sequence[Any], place: Place) -> UserError | None:
+    """What is known of a process that is gone without a word: that of rank 0 met a broken line."""
+    connection.wait([process.sentinel for process in ours], timeout=1)
+    for rank, process in enumerate(ours, start=1):
+        if (code := process.exitcode) is not None and code < 0:
+            return UserError(
+                f"process {rank} of {place.size} was ended by {signal.Signals(-code).name}; the system "
+                "does so where memory runs out; resume= goes on from the last checkpoint"
+            )
+    return None
 
 
 def _store(place: Place, *, client: bool = False, port: int = 0) -> Any:
