@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def records(cwd: Path, where: str = "outputs/runs/*") -> list[dict[str, dict[str
 
 @pytest.mark.long
 def test_a_run_in_two_processes_is_one_run(tmp_path: Path) -> None:
-    done = arcmargin_process(*TWO, cwd=tmp_path)
+    done = arcmargin_process(*TWO, "shard=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 1/1") == done.stdout.count("accuracy") == 1
     alone = arcmargin("trainer=cpu", *QUICK, cwd=tmp_path)
@@ -66,6 +67,29 @@ def test_processes_that_srun_started_end_alike_and_write_once(tmp_path: Path) ->
         if code:
             assert "srun started 2 processes, but trainer.devices and" in said[0][1]
     assert len(records(tmp_path)) == 1 == len(list((tmp_path / "outputs/runs").iterdir()))
+
+
+@pytest.mark.long
+def test_fewer_classes_than_processes_cannot_be_spread(tmp_path: Path) -> None:
+    few = (*TWO, "trainer.devices=3", "dataset.classes=2", "shard=true")
+    done = arcmargin_process(*few, cwd=tmp_path)
+    assert done.returncode == 2 and "got 2 classes for 3 processes" in done.stderr, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "arcmargin.run", *TWO, "epochs=100000"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert any(line.startswith("epoch 2/") for line in run.stderr)
+        for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
+            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(int(child), signal.SIGKILL)
+        said = run.stderr.read()
+    assert run.returncode == 2 and "process 1 of 2 was ended by SIGKILL" in said, said
+    assert "Traceback" not in said
+    assert list(tmp_path.glob("outputs/runs/*/checkpoints/last.ckpt"))
 
 
 @pytest.mark.parametrize(
