@@ -91,6 +91,12 @@ def is_feasible(m1: float, m2: float, m3: float, delta: float) -> bool:
     return psi(m2) - m3 >= math.cos(delta) - 1e-9
 
 
+def largest_feasible(num_classes: int, embedding_dim: int) -> dict[str, float]:
+    """m2 and m3, each without the other; m1 knows no bound."""
+    delta = neighbour_angle(num_classes, embedding_dim)
+    return {"m2": delta, "m3": 1 - math.cos(delta)}
+
+
 def predicted_gap(m1: float, m2: float, m3: float, delta: float) -> float | None:
     """The gap between neighbouring classes' arcs, or None where the margins are infeasible.
 

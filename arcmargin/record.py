@@ -187,6 +187,16 @@ def formula_name(m1: float, m2: float, m3: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Study:
+    """A run's part in a fair comparison."""
+
+    stage: str  # "trial" of a choice of settings, or "test" of what was chosen
+    score: str  # the validation metric that chooses
+    trials: int  # that each header had
+    tuned: list[str] = field(default_factory=list)  # settings that each header chose for itself
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What acted in a run, as its objects were built; None for what the head does not take."""
 
@@ -212,6 +222,7 @@ class Settings:
     class_names: list[str] = field(default_factory=list)
     validation_classes: list[str] = field(default_factory=list)  # further ones, to choose by
     overrides: list[str] = field(default_factory=list)
+    study: Study | None = None
     identity: str = ""  # equal where two runs compute the same
 
     @property
@@ -304,7 +315,7 @@ class Result:
             )
         if content.get("status", "finished") not in STATUSES:
             raise Damaged(f"{path} has status {content['status']!r}, not {' or '.join(STATUSES)}")
-        settings = _checked(Settings, content.get("settings"), path)
+        settings = _settings(content.get("settings"), path)
         open_set = content.get("open_set")
         parts: dict[str, Any] = {"settings": settings}
         parts |= {"open_set": _checked(OpenSet, open_set, path)} if open_set else {}
@@ -314,8 +325,14 @@ class Result:
 
 
 _NOT_WRITTEN = {"arrays", "folder", "sweep"}
-_HINTS = {kind: get_type_hints(kind) for kind in (Settings, OpenSet, Result)}
-T = TypeVar("T", Settings, OpenSet, Result)
+_HINTS = {kind: get_type_hints(kind) for kind in (Study, Settings, OpenSet, Result)}
+T = TypeVar("T", Study, Settings, OpenSet, Result)
+
+
+def _settings(content: Any, path: Path) -> Settings:
+    if isinstance(content, dict) and content.get("study") is not None:
+        content = {**content, "study": _checked(Study, content["study"], path)}
+    return _checked(Settings, content, path)
 
 
 def _checked(kind: type[T], content: Any, path: Path) -> T:

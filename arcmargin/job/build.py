@@ -29,7 +29,7 @@ from arcmargin.margins import (
     matched_margins,
     neighbour_angle,
 )
-from arcmargin.record import NO_MARGIN, Settings
+from arcmargin.record import NO_MARGIN, Settings, Study
 from arcmargin.training.checkpoints import load_body
 from arcmargin.training.module import Description, MarginModule
 
@@ -67,7 +67,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     block = header_block(cfg)
     _check_header(block)
     _refuse_what_the_header_cannot(cfg, block, choices.header)
-    data = _data(cfg)
+    data = load_data(cfg)
     if cfg.gap_deg is not None:
         block |= _matched_margin(cfg, data.num_classes, choices.overrides)
     else:
@@ -134,6 +134,7 @@ def settings_of(
         class_names=list(data.class_names) if data else [],
         validation_classes=list(data.unseen_val_names) if data else [],
         overrides=list(choices.overrides),
+        study=_study(cfg),
         identity=identity(cfg),
     )
 
@@ -149,6 +150,14 @@ def _fitting_batch_size(cfg: DictConfig, choices: Choices, images: int) -> int:
         while size > LEAST_BATCH and images // size < ENOUGH_STEPS:
             size //= 2
     return size
+
+
+def _study(cfg: DictConfig) -> Study | None:
+    if cfg.study is None or cfg.study.stage is None:
+        return None
+    of_study: Any = OmegaConf.to_container(cfg.study, resolve=True)
+    kept = {key: of_study[key] for key in ("stage", "trials", "tuned")}
+    return Study(**kept, score=cfg.score)
 
 
 def _is_formula(block: Mapping[str, Any]) -> bool:
@@ -194,7 +203,7 @@ def _refuse_what_the_header_cannot(cfg: DictConfig, block: Mapping[str, Any], he
         )
 
 
-def _data(cfg: DictConfig) -> ImageData:
+def load_data(cfg: DictConfig) -> ImageData:
     resolved = (
         {"unseen_val": validation_classes(cfg.dataset)} if "unseen_val" in cfg.dataset else {}
     )

@@ -55,6 +55,18 @@ class Wandb:
 
 
 @dataclass
+class Study:
+    """A fair comparison, of which this run may be a part."""
+
+    trials: int = 20
+    seeds: int = 10
+    epochs: int | None = None
+    lr: float | None = 5.0
+    stage: str | None = None  # set by the sweeper in each job: trial or test
+    tuned: list[str] = field(default_factory=list)  # so is this: what each header chooses
+
+
+@dataclass
 class Schema:
     header: Group = group("class_chunk", "shard", shard={"choices": (True, False)})
     dataset: Group = group(
@@ -95,6 +107,19 @@ class Schema:
     header_lr: float = option(1.0, least=0)
     evaluate: str = option("last", choices=("last", "best"))
     score: str = option("auto", changes_result=False)
+    space: dict[str, Any] = field(default_factory=dict, metadata={"changes_result": False})
+    study: Study | None = field(
+        default=None,
+        metadata={
+            "changes_result": False,
+            "group_limits": {
+                "trials": {"least": 0},
+                "seeds": {"least": 1},
+                "epochs": {"least": 1},
+                "lr": {"above": 1},
+            },
+        },
+    )
     verification_pairs: int | str | None = option(None)
     on_bad_image: str = option("stop", changes_result=False, choices=("stop", "skip"))
     resume: str | None = option(None, changes_result=False)
@@ -128,7 +153,7 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"'{one.name}' was removed, but every run needs it; drop ~{one.name}")
         value = cfg[one.name]
         _check_limits(one.name, value, one.metadata.get("limits", {}))
-        for key, limits in one.metadata.get("group_limits", {}).items():
+        for key, limits in one.metadata.get("group_limits", {}).items() if value else ():
             _check_limits(f"{one.name}.{key}", value.get(key), limits)
     score_of(cfg)
     _check_limits("embedding_dim", cfg.embedding_dim.get("size"), {"least": 1, "most": 2**20})

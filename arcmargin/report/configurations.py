@@ -18,7 +18,17 @@ SETTINGS = (
     *MARGINS,
 )
 # overrides that do not change a result, or that the settings hold
-NOT_SETTINGS = {"seeds", "sweep", "logger", "hydra", "wandb", "data_dir", "resume", "on_error"}
+NOT_SETTINGS = {
+    "seeds",
+    "study",
+    "sweep",
+    "logger",
+    "hydra",
+    "wandb",
+    "data_dir",
+    "resume",
+    "on_error",
+}
 IN_SETTINGS = {f.name for f in fields(Settings)} | {"embedding_dim.size"}
 MISSING = "default"  # the value of an override that a run does not have
 

@@ -55,6 +55,8 @@ def _begin(config: DictConfig) -> None:
     found = _axes(config)
     expected = _number_of_jobs(config, found)
     swept = [key for axis in found if axis.varies for key in axis.keys]
+    if config.study is not None:
+        swept += ["s", "optimizer.lr", "seed"]
     sweep = Path(config.hydra.sweep.dir)
     if config.logger is not None:
         wandb_mode.begin_group(sweep, config.wandb.mode, swept)
@@ -100,9 +102,21 @@ def _number_of_jobs(config: DictConfig, found: Sequence[Axis]) -> int | None:
     trials = config.hydra.sweeper.get("n_trials")
     if trials is None:
         return count(found)
+    if config.study is not None:
+        return _jobs_of_study(config, found)
     if config.hydra.sweeper.pruner is not None or config.hydra.sweeper.each:
         return None
     return int(trials) * math.prod(len(axis.points) for axis in found if axis.keys == ("seed",))
+
+
+def _jobs_of_study(config: DictConfig, found: Sequence[Axis]) -> int | None:
+    """The trials of each that is compared, and its tests."""
+    if config.hydra.sweeper.pruner is not None:
+        return None
+    listed = [axis for axis in found if axis.varies and axis.points]
+    compared = math.prod(len(axis.points) for axis in listed if axis.keys != ("seed",))
+    seeds = math.prod(len(axis.points) for axis in listed if axis.keys == ("seed",))
+    return int(compared * (config.study.trials * seeds + config.study.seeds))
 
 
 def _again(config: DictConfig) -> str:

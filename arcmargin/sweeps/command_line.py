@@ -63,15 +63,16 @@ def prepare(arguments: Sequence[str], conf: Path) -> list[str]:
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-    """`embedding_dim=7` means what it says; `seeds=3` is a multirun over seed=0,1,2; `zip(...)` is one
-    of the sweeper's parameters, `--list` its dry run; `--help keys` shows another page than --help.
+    """`embedding_dim=7` means what it says; `seeds=3` is a multirun over seed=0,1,2, `+study=fair` one
+    too; `zip(...)` is one of the sweeper's parameters, `--list` its dry run; `--help keys` shows another
+    page than --help.
 
     Raises UserError for a count of seeds that is none, a zip without an end, a list of no sweep.
     """
     arguments = [_embedding_size(PRESETS.get(one, _quoted_sweep(one))) for one in arguments]
     if {"--help", "-h"} & set(arguments):
         arguments = ["hydra/help=keys" if one == "keys" else one for one in arguments]
-    return _list(quoted(_seeds(arguments)))
+    return _list(quoted(_seeds(_study(arguments))))
 
 
 def _embedding_size(argument: str) -> str:
@@ -93,6 +94,13 @@ def _quoted_sweep(argument: str) -> str:
     return (
         argument if argument.isascii() else re.sub(r"^sweep=(\w[\w.-]*)$", r"sweep='\1'", argument)
     )
+
+
+def _study(arguments: list[str]) -> list[str]:
+    """It is a multirun in any case."""
+    study = any(one.startswith("+study=") for one in arguments)
+    multirun = {"-m", "--multirun"} & set(arguments)
+    return ["--multirun", *arguments] if study and not multirun else arguments
 
 
 def _seeds(arguments: list[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -24,10 +23,11 @@ class _Paid(NamedTuple):
     seconds: float
 
 
-def listing(plans: Sequence[Planned], more: int = 0) -> str:
+def listing(plans: Sequence[Planned], more: Sequence[Planned] = ()) -> str:
     """A line for each job: its number, state, folder and what distinguishes it; then the counts.
 
-    `more` jobs at most are to follow, of which nobody can tell yet which they are.
+    At most as many jobs as `more` has are to follow, of which nobody can tell yet which they are: like
+    these, but for some of their settings.
     """
     first: dict[Path, int] = {}
     states, paid, to_do = [], [], []
@@ -52,8 +52,8 @@ def listing(plans: Sequence[Planned], more: int = 0) -> str:
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     total = f"{len(plans)} job{'s' * (len(plans) != 1)}: {told}"
     if more:
-        total += f"; up to {more} more, whose settings follow from the scores of these"
-    return "\n".join([*lines, total, _estimate([*to_do, *repeat(plans[-1], more)], paid)])
+        total += f"; up to {len(more)} more, whose settings follow from the scores of these"
+    return "\n".join([*lines, total, _estimate([*to_do, *more], paid)])
 
 
 def _result(folder: Path) -> Result | None:

@@ -33,16 +33,16 @@ def run_search(
 ) -> None:
     """Raises UserError for a space that cannot be searched, before any job begins."""
     config = sweeper.config
-    seeds = _seeds(found, config.seed)
+    seeds = seeds_of(found, config.seed)
     each = given["each"]
     spaces = _spaces(
         found, [each] if isinstance(each, str) else each, sweeper.folder.absolute().name
     )
-    score = _score(sweeper, spaces)
+    score = common_score(sweeper, spaces)
     settings = search.settings_of(given, score=score, epochs=config.epochs)
     path = sweeper.folder / JOURNAL_FILE
     recorded = {study.study_name: study.trials for study in journal.load(path)}
-    batches = _Batches(sweeper, score)
+    batches = Batches(sweeper, score)
     studies = search.search(
         spaces,
         batches.run,
@@ -53,12 +53,13 @@ def run_search(
     )
     if sweeper.dry_run:
         total = len(spaces) * settings.n_trials * len(seeds)
-        print(listing(batches.listed, more=batches.cut_off * (total - len(batches.listed))))
+        left = batches.cut_off * (total - len(batches.listed))
+        print(listing(batches.listed, more=batches.listed[-1:] * left))
     else:
-        _conclude(studies, spaces, sweeper.folder)
+        conclude(studies, spaces, sweeper.folder)
 
 
-def _seeds(found: Sequence[Axis], otherwise: int) -> list[int]:
+def seeds_of(found: Sequence[Axis], otherwise: int) -> list[int]:
     """Those of each trial."""
     for axis in found:
         if axis.keys == ("seed",) and axis.points:
@@ -98,7 +99,7 @@ def _spaces(found: Sequence[Axis], each: Sequence[str], name: str) -> list[searc
     ]
 
 
-def _score(sweeper: SearchSweeper, spaces: Sequence[search.Space]) -> str:
+def common_score(sweeper: SearchSweeper, spaces: Sequence[search.Space]) -> str:
     """What all of them go by."""
     configs = [sweeper.loader.load_sweep_config(sweeper.config, [*one.fixed]) for one in spaces]
     scores = {score_of(config): space.name for config, space in zip(configs, spaces, strict=True)}
@@ -108,7 +109,7 @@ def _score(sweeper: SearchSweeper, spaces: Sequence[search.Space]) -> str:
     return next(iter(scores))
 
 
-class _Batches:
+class Batches:
     """Has the jobs of a search run, or only looks which of them have."""
 
     def __init__(self, sweeper: SearchSweeper, score: str) -> None:
@@ -155,9 +156,7 @@ def _label(job: search.Job) -> str:
     return f"{job.space.name}, trial {job.trial}: {' '.join(job.chosen)} seed={job.seed}"
 
 
-def _conclude(
-    studies: Sequence[optuna.Study], spaces: Sequence[search.Space], folder: Path
-) -> None:
+def conclude(studies: Sequence[optuna.Study], spaces: Sequence[search.Space], folder: Path) -> None:
     """best.yaml; says what was best."""
     found = []
     for study, space in zip(studies, spaces, strict=True):

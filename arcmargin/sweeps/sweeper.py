@@ -2,7 +2,8 @@
 twice."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,12 +118,27 @@ class SearchSweeper(JobSweeper):
         self.settings = settings
 
     def run(self, found: Sequence[Axis]) -> Any:
-        try:
+        with _optuna_needed("hydra/sweeper=optuna"):
             from arcmargin.sweeps.search_sweep import run_search
-        except ImportError as error:
-            if error.name and error.name.startswith("optuna"):
-                raise UserError(
-                    "hydra/sweeper=optuna needs Optuna 4 or later: pip install -U 'arcmargin[optuna]'"
-                ) from error
-            raise
         run_search(self, found, self.settings)
+
+
+class StudySweeper(SearchSweeper):
+    """+study=fair: a search for each header, then fresh seeds of what each chose."""
+
+    def run(self, found: Sequence[Axis]) -> Any:
+        with _optuna_needed("+study=fair"):
+            from arcmargin.sweeps.study import run_study
+        run_study(self, found, self.settings)
+
+
+@contextmanager
+def _optuna_needed(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        if error.name and error.name.startswith("optuna"):
+            raise UserError(
+                f"{what} needs Optuna 4 or later: pip install -U 'arcmargin[optuna]'"
+            ) from error
+        raise

@@ -9,3 +9,7 @@ class GridSweeper(sweeper.GridSweeper):
 
 class SearchSweeper(sweeper.SearchSweeper):
     pass
+
+
+class StudySweeper(sweeper.StudySweeper):
+    pass

@@ -22,7 +22,17 @@ CONFIGURATION = (
     "header", "m1", "m2", "m3", "s", "overrides",
 )  # fmt: skip
 # Overrides that change no result; others are kept where no column shows them.
-BOOKKEEPING = {"seeds", "sweep", "logger", "wandb", "hydra", "data_dir", "resume", "on_error"}
+BOOKKEEPING = {
+    "seeds",
+    "study",
+    "sweep",
+    "logger",
+    "wandb",
+    "hydra",
+    "data_dir",
+    "resume",
+    "on_error",
+}
 
 
 def results(sweep: Path) -> list[Result]:
