@@ -193,6 +193,7 @@ class Study:
     stage: str  # "trial" of a choice of settings, or "test" of what was chosen
     score: str  # the validation metric that chooses
     trials: int  # that each header had
+    epochs: int | None = None  # of a trial, where not as many as of a test
     tuned: list[str] = field(default_factory=list)  # settings that each header chose for itself
 
 

@@ -156,7 +156,7 @@ def _study(cfg: DictConfig) -> Study | None:
     if cfg.study is None or cfg.study.stage is None:
         return None
     of_study: Any = OmegaConf.to_container(cfg.study, resolve=True)
-    kept = {key: of_study[key] for key in ("stage", "trials", "tuned")}
+    kept = {key: of_study[key] for key in ("stage", "trials", "epochs", "tuned")}
     return Study(**kept, score=cfg.score)
 
 

@@ -118,13 +118,19 @@ def last_line(error: str | None) -> str:
 
 def context(one: Configuration) -> dict[str, Any]:
     """The settings that a fair comparison of heads holds equal: all but the head and its own."""
-    own = ("header", *MARGINS_AND_GAP)
+    own = {"header", *MARGINS_AND_GAP, *tuned(one)}
     return {k: v for k, v in one.settings.items() if k not in own and not k.startswith("header.")}
+
+
+def tuned(one: Configuration) -> list[str]:
+    """The settings that each head chose for itself, in a study."""
+    study = one.results[0].settings.study
+    return study.tuned if study else []
 
 
 def baselines(found: Sequence[Configuration]) -> list[int | None]:
     """The place of each configuration's baseline: m = 0 in the same context and at the same scale,
-    or else plain softmax; None if neither ran."""
+    unless each chose its own; or else plain softmax; None if neither ran."""
     alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, one in enumerate(found):
         alike[tuple(context(one).values())].append(index)
@@ -132,7 +138,8 @@ def baselines(found: Sequence[Configuration]) -> list[int | None]:
     for one in found:
         scale, others = one.settings["s"], alike[tuple(context(one).values())]
         zero = [i for i in others if found[i].without_margin]
-        zero = [i for i in zero if scale in (None, found[i].settings["s"])]
+        if "s" not in tuned(one):
+            zero = [i for i in zero if scale in (None, found[i].settings["s"])]
         linear = [i for i in others if found[i].plain_softmax]
         chosen.append(next(iter([*zero, *linear]), None))
     return chosen

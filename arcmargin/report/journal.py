@@ -10,6 +10,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from arcmargin.errors import UserError
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 
 def load(path: Path) -> list[optuna.Study]:
     """The studies in a journal, in memory; none without one. Raises UserError for another file."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from arcmargin.metrics.table import number
 from arcmargin.record import NO_MARGIN
-from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration
+from arcmargin.report.configurations import MARGINS_AND_GAP, Configuration, tuned
 
 NOTHING = "–"
 UNITS = {"m2": "rad", "gap_deg": "°"}
@@ -28,9 +28,12 @@ def varying(found: Sequence[Configuration]) -> list[str]:
 def labels(found: Sequence[Configuration]) -> list[str]:
     """`arcface, m2 = 0.3, 16-D`: what distinguishes each configuration from the others."""
     keys = varying(found)
-    short = [key for key in keys if key != "gap_deg"]  # it shows in the margin, mostly
-    without = [_label(one, short) for one in found]
-    return without if len(set(without)) == len(found) else [_label(one, keys) for one in found]
+    # The gap shows in the margin, mostly; what each head chose for itself is no name for it.
+    for left_out in ({"gap_deg", *tuned(found[0])}, {"gap_deg"}):
+        short = [_label(one, [key for key in keys if key not in left_out]) for one in found]
+        if len(set(short)) == len(found):
+            return short
+    return [_label(one, keys) for one in found]
 
 
 def _label(one: Configuration, keys: Sequence[str]) -> str:

@@ -9,7 +9,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
+from scipy.stats import nct
 
 from arcmargin.metrics.table import PREDICTED
 from arcmargin.report.configurations import Configuration, baselines
@@ -54,6 +56,22 @@ def interval(values: Sequence[float]) -> Interval | None:
         return Interval(mean, None, None)
     sd = float(np.std(values, ddof=1))
     return Interval(mean, sd, half_width(count) * sd)
+
+
+def interquartile(values: Sequence[float]) -> Interval | None:
+    """The mean of the middle half, which a seed that fails does not move (Agarwal et al. 2021, arXiv
+    2108.13264), with its interval after Tukey and McLaughlin (1963). Of three seeds none is left out."""
+    n = len(values)
+    left_out = n // 4  # at either end
+    if not left_out:
+        return interval(values)
+    rising = np.sort(values)
+    middle = rising[left_out : n - left_out]
+    winsorised = np.clip(rising, middle[0], middle[-1])
+    error = float(winsorised.std(ddof=1)) / ((1 - 2 * left_out / n) * n**0.5)
+    return Interval(
+        float(middle.mean()), None, float(stdtrit(len(middle) - 1, 1 - ALPHA / 2)) * error
+    )
 
 
 def half_width(count: int) -> float:
@@ -134,6 +152,32 @@ def smallest_visible(seeds: int, comparisons: int) -> float:
     """How many standard deviations (of the differences by seed) the largest difference must at
     least measure to count, by Holm's first step."""
     return float(stdtrit(seeds - 1, 1 - ALPHA / (2 * comparisons))) / seeds**0.5
+
+
+def chance_of_more(difference: Difference) -> float | None:
+    """The probability that first - second is above zero with a seed that neither had, for normal
+    differences; None where they do not vary."""
+    if difference.half is None or difference.p is None:
+        return None
+    n = difference.seeds
+    deviation = difference.half / half_width(n)
+    return float(stdtr(n - 1, difference.mean / (deviation * (1 + 1 / n) ** 0.5)))
+
+
+def smallest_found(seeds: int, comparisons: int, power: float = 0.8) -> float:
+    """How many standard deviations (of the differences by seed) a true difference measures that is
+    found larger than the noise with this probability, in Holm's first step. NaN for one seed."""
+    if seeds < 2:
+        return float("nan")
+    critical = float(stdtrit(seeds - 1, 1 - ALPHA / (2 * comparisons)))
+
+    def missed(size: float) -> float:
+        return float(nct.cdf(critical, seeds - 1, size * seeds**0.5)) - (1 - power)
+
+    most = 1.0
+    while missed(most) > 0:
+        most *= 2
+    return float(brentq(missed, 0.0, most))
 
 
 def caveat(differences: Sequence[Difference]) -> str:

@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 from arcmargin.errors import UserError
 from arcmargin.metrics.table import metric, metric_names
 from arcmargin.record import JOURNAL_FILE, Damaged, Found, Result, find_results
-from arcmargin.report import heatmap, index, interactive, roc, verdict
+from arcmargin.report import (
+    heatmap,
+    index,
+    interactive,
+    ranks,
+    roc,
+    study_page,
+    study_text,
+    tuning,
+    verdict,
+)
 from arcmargin.report.arrays import ArrayReader
 from arcmargin.report.configurations import (
     SETTINGS,
@@ -31,7 +41,9 @@ from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
 from arcmargin.report.margin_axes import contexts
 from arcmargin.report.output import Content, write_files
+from arcmargin.report.recipe import RECIPE, recipe
 from arcmargin.report.statistics import against_baseline, pairwise
+from arcmargin.report.study import Judged, judge, without_trials
 from arcmargin.report.tables import csv_text, difference_table, run_table, summary_table
 from arcmargin.report.templates import PLOTLY_FILE, plotly_source
 from arcmargin.report.text_tables import latex, markdown, noise_markdown
@@ -61,7 +73,7 @@ def write_report(
     """Everything about the runs in `folders`, written into `out` (default: report/ in the first).
     Raises UserError when there is nothing to report on, for an unknown key, and where a file that
     no report wrote has the name of one of the report's."""
-    found = find_results(*folders)
+    found = without_trials(find_results(*folders))
     if not found.results:
         raise UserError(_nothing(folders, found))
     name_sweeps(found.results)
@@ -92,6 +104,10 @@ def write_report(
         "heatmap": heatmap.figures(grouped),
     }
     contents |= _named_pages(pictures, formats)
+    judged = judge(grouped, called, comparable, names, headline)
+    if judged:
+        contents |= study_files(judged, folders, out, formats)
+        answer = [study_text.sentence(one) for one in judged]
     side_by_side, compared = _side_by_side(grouped, arrays, out, headline)
     contents |= side_by_side
     if (searched := _search(folders)) is not None:
@@ -117,6 +133,28 @@ def write_report(
     contents = {"index.html": index.index_page(front), **contents, PLOTLY_FILE: plotly_source()}
     files = write_files(contents, out)
     return Report(files, found, repeats, arrays.damaged, answer, markdown(summary))
+
+
+def study_files(
+    judged: Sequence[Judged],
+    folders: Sequence[Path | str],
+    out: Path,
+    formats: Sequence[str],
+) -> dict[str, Content]:
+    """The verdict of a fair comparison as a page and as text, and what to train after it."""
+    tuned = tuning.load([Path(folder) for folder in folders])
+    contests = [one.contest for one in judged]
+    picture = ranks.figure(contests)
+    contents: dict[str, Content] = {
+        "verdict.md": study_text.markdown(judged, tuned, out),
+        "verdict.html": study_page.page(judged, tuned, out, ranks=picture is not None),
+    }
+    if picture is not None:
+        contents |= _named_pages({"ranks": [picture]}, list(dict.fromkeys([*formats, "png"])))
+    if (winner := judged[0].winner) is not None:
+        about = study_text.advice(judged[0], out)[0]
+        contents[RECIPE] = recipe(judged[0].runs[winner][0], about)
+    return contents
 
 
 def _grids(
