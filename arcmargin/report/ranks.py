@@ -54,4 +54,5 @@ def sentence(contests: Sequence[Contest]) -> str | None:
     ranks = means.rank(axis="columns", ascending=False).mean().sort_values()
     order = ", ".join(f"{label} {rank:.1f}" for label, rank in ranks.items())
     verb = "differ" if p < 0.05 else "do not differ by more than chance"
-    return f"Over {len(means)} comparisons the ranks of the heads {verb} (Friedman, p = {p:.3f}): {order}."
+    tested = f"(Friedman, p = {p:.3f})"
+    return f"Over {len(means)} comparisons the ranks of the heads {verb} {tested}: {order}."
