@@ -8,7 +8,8 @@ changes. A page says which table stands where:
 
     <!-- table: mnist_circle -->       mean ± standard deviation of each configuration
     <!-- noise: mnist_circle -->       what differs from its baseline by more than the noise
-    <!-- end -->                       the end of either; what is between is written here
+    <!-- verdict: omniglot_fair -->    of a fair comparison (+study=fair): what it says
+    <!-- end -->                       the end of each; what is between is written here
 """
 
 import argparse
@@ -20,14 +21,14 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from publishing import noise, rows, tables
+from publishing import noise, rows, tables, verdict
 
 from arcmargin.errors import UserError
 from arcmargin.files import display_path, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-MARKED = re.compile(r"(<!-- (table|noise): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MAKERS = {"table": tables.summary, "noise": noise.differences}
+MARKED = re.compile(r"(<!-- (table|noise|verdict): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MAKERS = {"table": tables.summary, "noise": noise.differences, "verdict": verdict.verdict}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +85,7 @@ def _filled(found: re.Match[str], page: Path, root: Path) -> str:
     runs = read(path)
     source = f"[Each run]({os.path.relpath(path, page.parent)}), of {_commits(runs)}."
     return (
-        f"{begin}\n{MAKERS[kind](runs)} {source if kind == 'table' else ''}".rstrip() + f"\n\n{end}"
+        f"{begin}\n{MAKERS[kind](runs)} {source if kind != 'noise' else ''}".rstrip() + f"\n\n{end}"
     )
 
 

@@ -4,11 +4,13 @@ Two configurations are compared by the differences of their runs with the same s
 on pairs. Its p-values are corrected by Holm (1979) for the number of comparisons made of one metric.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 from scipy.stats import nct
@@ -60,18 +62,37 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 def interquartile(values: Sequence[float]) -> Interval | None:
     """The mean of the middle half, which a seed that fails does not move (Agarwal et al. 2021, arXiv
-    2108.13264), with its interval after Tukey and McLaughlin (1963). Of three seeds none is left out."""
-    n = len(values)
-    left_out = n // 4  # at either end
-    if not left_out:
+    2108.13264), with an interval from its error after Tukey and McLaughlin (1963). Of three seeds none
+    is left out."""
+    if len(values) < _LEAST_TO_TRIM:
         return interval(values)
-    rising = np.sort(values)
-    middle = rising[left_out : n - left_out]
-    winsorised = np.clip(rising, middle[0], middle[-1])
-    error = float(winsorised.std(ddof=1)) / ((1 - 2 * left_out / n) * n**0.5)
-    return Interval(
-        float(middle.mean()), None, float(stdtrit(len(middle) - 1, 1 - ALPHA / 2)) * error
-    )
+    middle, error = _middle_half(np.asarray([values], dtype=float))
+    return Interval(float(middle[0]), None, _critical(len(values)) * float(error[0]))
+
+
+_LEAST_TO_TRIM = 4
+_DRAWS = 40_000
+
+
+def _middle_half(
+    values: Float[np.ndarray, "m n"],
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+    """Of each row the interquartile mean and its standard error."""
+    n = values.shape[1]
+    left_out = n // 4  # at either end
+    rising = np.sort(values, axis=1)
+    middle = rising[:, left_out : n - left_out]
+    winsorised = np.clip(rising, middle[:, :1], middle[:, -1:])
+    error = winsorised.std(axis=1, ddof=1) / ((1 - 2 * left_out / n) * n**0.5)
+    return middle.mean(axis=1), error
+
+
+@functools.cache
+def _critical(n: int) -> float:
+    """What the mean's distance from the truth exceeds, in standard errors, in one of twenty normal
+    samples. Student's t of n − 2g − 1 degrees, the usual approximation, covers 93 % instead of 95."""
+    mean, error = _middle_half(np.random.default_rng(0).normal(size=(_DRAWS, n)))
+    return float(np.quantile(np.abs(mean) / error, 1 - ALPHA))
 
 
 def half_width(count: int) -> float:

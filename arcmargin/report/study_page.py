@@ -54,29 +54,31 @@ def differences(contest: Contest) -> go.Figure:
     rows = [head for head in contest.heads if head.less]
     symbols = ("circle", "diamond-open", "square-open", "x")
     for place, baseline in enumerate(contest.baselines):
-        known = [(head.label, head.less[baseline]) for head in rows if baseline in head.less]
-        figure.add_scatter(
-            x=[shown.factor * one.mean for _, one in known],
-            y=[label for label, _ in known],
-            error_x={"array": [shown.factor * (one.half or 0.0) for _, one in known], "width": 4},
-            mode="markers",
-            marker={
-                "symbol": symbols[place % len(symbols)],
-                "size": 9,
-                "color": [header_colour(label) for label, _ in known],
-            },
-            name=f"less {baseline}",
-        )
+        shift = 0.3 * (place - (len(contest.baselines) - 1) / 2)
+        for row, head in enumerate(rows):
+            if (one := head.less.get(baseline)) is None:
+                continue
+            colour = header_colour(head.label)
+            figure.add_scatter(
+                x=[shown.factor * one.mean],
+                y=[row + shift],
+                error_x={"array": [shown.factor * (one.half or 0.0)], "color": colour, "width": 3},
+                mode="markers",
+                marker={"symbol": symbols[place % len(symbols)], "size": 9, "color": colour},
+                name=f"less {baseline}",
+                legendgroup=baseline,
+                showlegend=row == 0,
+            )
     figure.add_vline(x=0, line={"color": "#8a8f98", "width": 1})
     figure.update_yaxes(
-        autorange="reversed", automargin=True, categoryarray=[head.label for head in rows]
+        range=[len(rows) - 0.4, -0.6],
+        tickvals=list(range(len(rows))),
+        ticktext=[head.label for head in rows],
+        automargin=True,
     )
     unit = "points" if shown.unit == "%" else shown.unit
     figure.update_xaxes(title=f"{shown.title} less the baseline's{f' ({unit})' if unit else ''}")
-    figure.update_layout(
-        height=120 + 26 * len(rows), scattermode="group", legend={"orientation": "h", "y": 1.1}
-    )
-    return figure
+    return figure.update_layout(height=150 + 34 * len(rows))
 
 
 def tuning_figures(tuned: Sequence[Tuned]) -> Iterator[tuple[str, str, go.Figure]]:
@@ -84,7 +86,7 @@ def tuning_figures(tuned: Sequence[Tuned]) -> Iterator[tuple[str, str, go.Figure
     if not tuned:
         return
     score = metric(tuned[0].score)
-    figure = go.Figure()
+    figure, most = go.Figure(), max(len(one.scores) for one in tuned)
     for one in tuned:
         values = score.factor * expected_best(one.scores, best(one.score))
         line = {"color": header_colour(one.header)}
@@ -92,7 +94,9 @@ def tuning_figures(tuned: Sequence[Tuned]) -> Iterator[tuple[str, str, go.Figure
         figure.add_scatter(
             x=trials, y=values.tolist(), mode="lines+markers", name=_name(one), line=line
         )
-    figure.update_xaxes(title="trials", tickformat="d").update_yaxes(title=_axis(tuned[0]))
+    figure.update_xaxes(title="trials", tickformat="d", dtick=max(1, most // 10)).update_yaxes(
+        title=_axis(tuned[0])
+    )
     yield (
         "How hard each head is to tune",
         "The best validation score that so many trials give on average (Dodge et al. 2019; here each "
@@ -127,7 +131,10 @@ def _axis(one: Tuned) -> str:
 
 def _div(figure: go.Figure) -> Markup:
     figure.update_layout(
-        template="plotly_white", margin={"t": 30, "b": 50}, font={"family": "sans-serif"}
+        height=figure.layout.height or 380,
+        template="plotly_white",
+        margin={"t": 30, "b": 50},
+        font={"family": "sans-serif"},
     )
     return Markup(
         figure.to_html(

@@ -304,25 +304,28 @@ def markdown(judged: Sequence[Judged], tuned: Sequence[Tuned], out: Path) -> str
     """verdict.md"""
     parts = ["# Verdict"]
     for place, one in enumerate(judged):
-        if one.title:
-            parts.append(f"## {one.title}")
-        shown = table(one)
-        rule = ["---"] + ["---:"] * 2 + ["---"] + ["---:"] * (len(shown.heads) - 4)
-        lines = [shown.heads, rule, *shown.rows]
-        parts += [
-            f"> {sentence(one)}",
-            "\n".join(f"| {' | '.join(line)} |" for line in lines),
-            shown.caption,
-            *by_other_metrics(one),
-            "\n".join(f"- {text}" for text in limits(one, tuned)),
-        ]
-        if (told := advice(one, out)) and place == 0:
-            parts += [told[0], "\n".join(["```sh", *told[1:], "```"])]
-        elif told:
-            parts += [told[0], "\n".join(["```sh", told[1], "```"])]
+        parts += contest_markdown(one, tuned)
+        if told := advice(one, out):
+            # The YAML is the first one's.
+            commands = told[1:] if place == 0 else told[1:2]
+            parts += [told[0], "\n".join(["```sh", *commands, "```"])]
     if over_all := ranks.sentence([one.contest for one in judged]):
         parts += ["## Over all", over_all]
     return "\n\n".join(parts) + "\n"
+
+
+def contest_markdown(one: Judged, tuned: Sequence[Tuned] = ()) -> list[str]:
+    """Paragraphs: the sentence, the table, what other metrics say, the limits."""
+    shown = table(one)
+    rule = ["---"] + ["---:"] * 2 + ["---"] + ["---:"] * (len(shown.heads) - 4)
+    return [
+        *([f"## {one.title}"] if one.title else []),
+        f"> {sentence(one)}",
+        "\n".join(f"| {' | '.join(line)} |" for line in [shown.heads, rule, *shown.rows]),
+        shown.caption,
+        *by_other_metrics(one),
+        "\n".join(f"- {text}" for text in limits(one, tuned)),
+    ]
 
 
 def by_other_metrics(one: Judged) -> list[str]:

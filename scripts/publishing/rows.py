@@ -9,13 +9,15 @@ from typing import Any
 import pandas as pd
 
 from arcmargin.errors import UserError
-from arcmargin.record import Result, find_results
+from arcmargin.record import Result, Settings, Study, find_results
+from arcmargin.report.study import without_trials
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")  # then the others by name
 SETTINGS = (
     "header", "m1", "m2", "m3", "s", "in_formula", "gap_deg", "dataset", "embedding_dim",
     "num_classes", "backbone", "optimizer", "epochs", "batch_size", "threads", "seed",
 )  # fmt: skip
+STUDY = ("stage", "score", "trials", "epochs", "tuned")  # of a fair comparison
 # Two runs are of one configuration when they differ in none of these.
 CONFIGURATION = (
     "dataset", "embedding_dim", "backbone", "optimizer", "epochs", "batch_size",
@@ -36,9 +38,9 @@ BOOKKEEPING = {
 
 
 def results(sweep: Path) -> list[Result]:
-    """The runs of a sweep. Raises UserError, naming the runs, unless all finished and come from one
-    commit without local changes."""
-    found = find_results(sweep)
+    """The runs of a sweep; of a fair comparison those that are tested. Raises UserError, naming the runs,
+    unless all finished and come from one commit without local changes."""
+    found = without_trials(find_results(sweep))
     broken = found.damaged + [f"{folder} has no record" for folder in found.unfinished]
     broken += [f"{_name(run, sweep)} failed" for run in found.results if not run.finished]
     if broken:
@@ -72,6 +74,9 @@ def runs(results: Sequence[Result], sweep: Path) -> pd.DataFrame:
     for run in results:
         row: dict[str, Any] = {"run": _name(run, sweep)}
         row |= {key: getattr(run.settings, key) for key in SETTINGS}
+        if (study := run.settings.study) is not None:
+            row |= {f"study_{name}": getattr(study, name) for name in STUDY}
+            row["study_tuned"] = " ".join(study.tuned) or None
         row["overrides"] = " ".join(_kept(run.settings.overrides)) or None
         row["score"] = run.score
         for name in names:
@@ -83,6 +88,38 @@ def runs(results: Sequence[Result], sweep: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows).dropna(axis="columns", how="all").convert_dtypes()
     order = [key for key in (*CONFIGURATION, "seed", "run") if key in frame]
     return frame.sort_values(order, key=_rank, na_position="first", ignore_index=True)
+
+
+def read_results(runs: pd.DataFrame) -> list[Result]:
+    """The rows of `runs` as the report takes them: settings, score and metrics."""
+    known = runs.astype(object).where(runs.notna(), None).to_dict("records")
+    return [_result({str(key): value for key, value in row.items()}) for row in known]
+
+
+def _result(row: dict[str, Any]) -> Result:
+    settings = {key: row[key] for key in SETTINGS if row.get(key) is not None}
+    overrides = (row.get("overrides") or "").split()
+    study = {name: row[f"study_{name}"] for name in STUDY if row.get(f"study_{name}") is not None}
+    if study:
+        study["tuned"] = study.get("tuned", "").split()
+    apart = {"run", *SETTINGS, "overrides", "score", "commit", "versions"}
+    metrics = {
+        name: value
+        for name, value in row.items()
+        if name not in apart
+        and not name.endswith(("_low", "_high"))
+        and not name.startswith("study_")
+    }
+    return Result(
+        settings=Settings(**settings, overrides=overrides, study=Study(**study) if study else None),
+        score=row.get("score"),
+        metrics=metrics,
+        intervals={
+            name: (row[f"{name}_low"], row[f"{name}_high"])
+            for name in metrics
+            if row.get(f"{name}_low") is not None
+        },
+    )
 
 
 def curves(results: Sequence[Result], sweep: Path) -> pd.DataFrame | None:
