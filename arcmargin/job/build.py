@@ -22,7 +22,7 @@ from arcmargin.errors import UserError
 from arcmargin.headers import Header
 from arcmargin.job import schema
 from arcmargin.job.identity import header_name, identity
-from arcmargin.job.schema import validation_classes
+from arcmargin.job.schema import score_of, validation_classes
 from arcmargin.margins import (
     infeasible_margin_message,
     is_feasible,
@@ -153,11 +153,11 @@ def _fitting_batch_size(cfg: DictConfig, choices: Choices, images: int) -> int:
 
 
 def _study(cfg: DictConfig) -> Study | None:
-    if cfg.study is None or cfg.study.stage is None:
+    if cfg.study.stage is None:
         return None
     of_study: Any = OmegaConf.to_container(cfg.study, resolve=True)
     kept = {key: of_study[key] for key in ("stage", "trials", "epochs", "tuned")}
-    return Study(**kept, score=cfg.score)
+    return Study(**kept, score=score_of(cfg))
 
 
 def _is_formula(block: Mapping[str, Any]) -> bool:

@@ -58,6 +58,7 @@ class Wandb:
 class Study:
     """A fair comparison, of which this run may be a part."""
 
+    name: str | None = None  # None: there is no study
     trials: int = 20
     seeds: int = 10
     epochs: int | None = None
@@ -108,8 +109,8 @@ class Schema:
     evaluate: str = option("last", choices=("last", "best"))
     score: str = option("auto", changes_result=False)
     space: dict[str, Any] = field(default_factory=dict, metadata={"changes_result": False})
-    study: Study | None = field(
-        default=None,
+    study: Study = field(
+        default_factory=Study,
         metadata={
             "changes_result": False,
             "group_limits": {
@@ -153,9 +154,11 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"'{one.name}' was removed, but every run needs it; drop ~{one.name}")
         value = cfg[one.name]
         _check_limits(one.name, value, one.metadata.get("limits", {}))
-        for key, limits in one.metadata.get("group_limits", {}).items() if value else ():
+        for key, limits in one.metadata.get("group_limits", {}).items():
             _check_limits(f"{one.name}.{key}", value.get(key), limits)
     score_of(cfg)
+    if cfg.study.name is None and cfg.study != OmegaConf.structured(Study):
+        raise UserError("study.trials, study.seeds and so on belong to +study=fair; give that too")
     _check_limits("embedding_dim", cfg.embedding_dim.get("size"), {"least": 1, "most": 2**20})
     for key in ("header", "dataset", "backbone", "optimizer", "schedule", "trainer"):
         if not cfg[key]:

@@ -6,13 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from arcmargin.metrics.score import best
-from arcmargin.metrics.table import VALIDATION
+from arcmargin.metrics.table import VALIDATION, VALIDATION_CLASSES
 from arcmargin.record import Found, Result, Study
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.contest import Contest, contest
 from arcmargin.report.margin_axes import Context
-
-UNSEEN = f"{VALIDATION}unseen_"
 
 
 class Judged(NamedTuple):
@@ -37,9 +35,9 @@ class Judged(NamedTuple):
 
     def validation(self, label: str) -> float | None:
         """The mean of the score that chose, over the tested runs."""
-        known = [run.curves.get(self.study.score) or [None] for run in self.runs[label]]
-        last = [curve[-1] for curve in known if curve[-1] is not None]
-        return float(np.mean(last)) if last else None
+        scores = [run.validation.get(self.study.score) for run in self.runs[label]]
+        known = [score for score in scores if score is not None]
+        return float(np.mean(known)) if known else None
 
 
 def without_trials(found: Found) -> Found:
@@ -85,7 +83,7 @@ def judge(
             )
             for name in names
         }
-        first = part.score.removeprefix(UNSEEN).removeprefix(VALIDATION)
+        first = part.score.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION)
         headline = contests.pop(first if first in contests else otherwise)
         runs = {label: found[index].finished for index, label in zip(members, called, strict=True)}
         judged.append(Judged(context.title, headline, [*contests.values()], runs, part))

@@ -55,7 +55,7 @@ def _begin(config: DictConfig) -> None:
     found = _axes(config)
     expected = _number_of_jobs(config, found)
     swept = [key for axis in found if axis.varies for key in axis.keys]
-    if config.study is not None:
+    if config.study.name is not None:
         swept += ["s", "optimizer.lr", "seed"]
     sweep = Path(config.hydra.sweep.dir)
     if config.logger is not None:
@@ -102,7 +102,7 @@ def _number_of_jobs(config: DictConfig, found: Sequence[Axis]) -> int | None:
     trials = config.hydra.sweeper.get("n_trials")
     if trials is None:
         return count(found)
-    if config.study is not None:
+    if config.study.name is not None:
         return _jobs_of_study(config, found)
     if config.hydra.sweeper.pruner is not None or config.hydra.sweeper.each:
         return None

@@ -23,7 +23,7 @@ from arcmargin.report import journal
 from arcmargin.sweeps import search
 from arcmargin.sweeps.axes import Axis, axes
 from arcmargin.sweeps.listing import listing
-from arcmargin.sweeps.search_sweep import Batches, conclude, seeds_of
+from arcmargin.sweeps.search_sweep import Batches, common_score, conclude, seeds_of
 from arcmargin.sweeps.sweeper import SearchSweeper
 
 log = logging.getLogger("arcmargin")
@@ -34,14 +34,14 @@ RATE = "optimizer.lr"
 def run_study(sweeper: SearchSweeper, found: Sequence[Axis], given: Mapping[str, Any]) -> None:
     """Raises UserError for what cannot be compared or searched, before any job begins."""
     config = sweeper.config
-    if config.study is None:
+    if config.study.name is None:
         raise UserError("hydra/sweeper=study is a part of +study=fair; give that")
     tuning = seeds_of(found, config.seed)
     spaces = _spaces(sweeper, found)
     tuned = sorted({one.name for space in spaces for one in space.dimensions})
     if not config.study.trials:
         spaces, tuned = [space._replace(dimensions=()) for space in spaces], []
-    batches = Batches(sweeper, config.score)
+    batches = Batches(sweeper, common_score(sweeper, spaces))
     chosen = _chosen(sweeper, spaces, tuned, given, tuning, batches)
     if batches.cut_off:
         if sweeper.dry_run:
@@ -87,7 +87,7 @@ def _chosen(
     if to_search:
         epochs = config.study.epochs or config.epochs
         settings = search.settings_of(
-            {**given, "n_trials": config.study.trials}, score=config.score, epochs=epochs
+            {**given, "n_trials": config.study.trials}, score=batches.score, epochs=epochs
         )
         path = sweeper.folder / JOURNAL_FILE
         studies = search.search(

@@ -38,8 +38,8 @@ BOOKKEEPING = {
 
 
 def results(sweep: Path) -> list[Result]:
-    """The runs of a sweep; of a fair comparison those that are tested. Raises UserError, naming the runs,
-    unless all finished and come from one commit without local changes."""
+    """The runs of a sweep; of a fair comparison those that are tested. Raises UserError, naming the
+    runs, unless all finished and come from one commit without local changes."""
     found = without_trials(find_results(sweep))
     broken = found.damaged + [f"{folder} has no record" for folder in found.unfinished]
     broken += [f"{_name(run, sweep)} failed" for run in found.results if not run.finished]

@@ -9,46 +9,22 @@ import sys
 import optuna
 import pytest
 import sweep_tasks
-from command_line import arcmargin_process, in_process
+from command_line import arcmargin_process
 from omegaconf import OmegaConf
+from sweep_calls import HERE, QUIET, sweep, tree
 from sweep_tasks import wait_until
 
-from arcmargin.errors import UserError
 from arcmargin.record import JOURNAL_FILE, find_results
 from arcmargin.report import journal
-from arcmargin.sweeps.command_line import expanded, refuse
+from arcmargin.sweeps.command_line import expanded
 
-HERE = ("--multirun", "hydra.sweep.dir=.", "logger=none")
 SEARCH = ("hydra/sweeper=optuna", "m2=interval(0.1,0.6)")
-# In this process, with neither a display nor a report.
-QUIET = ("hydra/launcher=basic", "~hydra.callbacks.sweep")
-
-
-def sweep(task, *arguments, cwd):
-    """The command line's shorthands are ours, not Hydra's."""
-
-    def main():
-        try:
-            sys.argv[1:] = expanded(sys.argv[1:])
-        except UserError as error:
-            refuse(error)
-        task()
-
-    return in_process(main, *HERE, *arguments, cwd=cwd)
 
 
 def settings(cwd, *keys):
     """Of each job, as Hydra wrote them down."""
     files = sorted(cwd.glob("*/.hydra/config.yaml"))
     return sorted(tuple(OmegaConf.load(file)[key] for key in keys) for file in files)
-
-
-def tree(folder):
-    """Every file with its content and time."""
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
-        for path in folder.rglob("*")
-    }
 
 
 def trials(cwd):
