@@ -1,0 +1,139 @@
+"""The verdict of a fair comparison: its sentence, its table, its limits and what it advises."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from synthetic_records import make_result
+
+from arcmargin.record import Result, Study
+from arcmargin.report.frame import configurations
+from arcmargin.report.labels import labels
+from arcmargin.report.margin_axes import contexts
+from arcmargin.report.ranks import figure
+from arcmargin.report.recipe import command, recipe
+from arcmargin.report.study import Judged, judge
+from arcmargin.report.study_text import advice, limits, sentence
+from arcmargin.report.write import write_report
+
+TUNED = ["m2", "m3", "optimizer.lr", "s"]
+OWN: dict[str, dict[str, float]] = {
+    "linear": {},
+    "normface": {"s": 12.0},
+    "arcface": {"m2": 0.31, "s": 22.0},
+    "cosface": {"m3": 0.2, "s": 25.0},
+}
+
+
+def study(seeds: int = 5, dataset: str = "digits", **gains: float) -> list[Result]:
+    """Runs that were tested after ten trials each; the validation likes what the test likes."""
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, 0.002, seeds)
+    part = Study(stage="test", score="val_accuracy", trials=10, tuned=TUNED)
+    runs = []
+    for place, (header, own) in enumerate(OWN.items()):
+        lr = {"optimizer.lr": 0.1 + place / 100}
+        given = [f"{key}={value}" for key, value in {**own, **lr}.items()]
+        for seed in range(seeds):
+            value = 0.9 + gains.get(header, 0.0) + luck[seed] + rng.normal(0, 0.002)
+            overrides = ["+study=fair", f"header={header}", *given, f"seed={seed}", "sweep=try"]
+            runs.append(
+                make_result(
+                    header,
+                    seed=seed,
+                    dataset=dataset,
+                    metrics={"accuracy": value},
+                    validation={"val_accuracy": value},
+                    study=part,
+                    overrides=[*overrides, "study.stage=test", f"dataset={dataset}"],
+                    num_classes=10,
+                    **own,
+                )
+            )
+    return runs
+
+
+def judged(runs: list[Result]) -> list[Judged]:
+    found = configurations(runs)
+    return judge(found, labels(found), contexts(found), ["accuracy"], "accuracy")
+
+
+def test_the_heads_that_beat_every_baseline_are_named() -> None:
+    (one,) = judged(study(arcface=0.05, cosface=0.03))
+    said = sentence(one)
+    assert said.startswith("2 of 2 heads beat both tuned baselines (linear 9")
+    assert "arcface by +" in said and "cosface by +" in said and "p = 0.0" in said
+    assert "5 fresh seeds, 10 trials each" in said and one.winner == "arcface"
+    assert len(labels(configurations(study()))) == len(OWN) == len(one.runs)
+
+
+def test_where_none_does_that_is_what_is_said() -> None:
+    (one,) = judged(study(arcface=-0.05, cosface=-0.03))
+    said = sentence(one)
+    assert said.startswith("None of 2 heads beats both tuned baselines")
+    assert one.winner in ("linear", "normface")
+    assert f"Take {one.winner}" in advice(one, Path("report"))[0]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "seeds", "words"),
+    [
+        ({"linear", "normface"}, 5, "No baseline is among these heads"),
+        ({"arcface", "cosface"}, 5, "Only baselines were compared"),
+        (set(), 1, "cannot be said from one seed"),
+    ],
+)
+def test_what_cannot_be_said_is_said(left_out: set[str], seeds: int, words: str) -> None:
+    runs = [run for run in study(seeds, arcface=0.1) if run.settings.header not in left_out]
+    (one,) = judged(runs)
+    assert words in sentence(one) and not one.contest.winners
+
+
+def test_the_limits_are_named() -> None:
+    (three,), (ten,) = judged(study(3)), judged(study(10))
+    assert any("3 seeds can show large differences only" in text for text in limits(three))
+    assert not any("large differences only" in text for text in limits(ten))
+    assert all("one fixed split" in limits(one)[0] for one in (three, ten))
+
+
+def test_the_recipe_is_the_runs_settings() -> None:
+    run = next(run for run in study() if run.settings.header == "arcface")
+    run.settings.overrides[:] = [*run.settings.overrides, "dataset.unseen=[7,8]", "x.tiny=1e-05"]
+    assert command(run) == (
+        "python -m arcmargin.run header=arcface m2=0.31 s=22.0 optimizer.lr=0.12 dataset=digits "
+        "'dataset.unseen=[7,8]' x.tiny=1e-05"
+    )
+    text = recipe(run, "why")
+    assert text.startswith("# @package _global_\n# why\n")
+    read: dict[str, Any] = yaml.safe_load(text)
+    assert read["defaults"][:2] == [
+        {"override /header": "arcface"},
+        {"override /dataset": "digits"},
+    ]
+    assert read["m2"] == 0.31 and read["optimizer"] == {"lr": 0.12}
+    assert read["dataset"] == {"unseen": [7, 8]} and read["x"] == {"tiny": 1e-5}
+
+
+def test_trials_are_in_no_table(tmp_path: Path) -> None:
+    runs = study(3, arcface=0.05)
+    trial = Study(stage="trial", score="val_accuracy", trials=10, tuned=TUNED)
+    runs += [make_result("arcface", seed=9, metrics={"accuracy": 0.1}, study=trial, m2=0.7)]
+    for number, run in enumerate(runs):
+        run.write(tmp_path / f"run{number}")
+    report = write_report([tmp_path], formats=["png"])
+    assert len(report.verdict) == 1 and "arcface by +" in report.verdict[0]
+    assert len((tmp_path / "report" / "runs.csv").read_text().splitlines()) == 1 + 12
+    page = (tmp_path / "report" / "verdict.md").read_text()
+    assert page.startswith(f"# Verdict\n\n> {report.verdict[0]}")
+    assert report.verdict[0] in (tmp_path / "report" / "verdict.html").read_text()
+    assert "verdict.html" in (tmp_path / "report" / "index.html").read_text()
+    assert (tmp_path / "report" / "experiment" / "winner.yaml").exists()
+
+
+def test_several_data_sets_have_their_ranks() -> None:
+    pytest.importorskip("scikit_posthocs")
+    places = [judged(study(3, dataset, arcface=0.05))[0] for dataset in ("a", "b", "c", "d")]
+    assert figure([one.contest for one in places]) is not None
+    assert figure([one.contest for one in places[:2]]) is None
