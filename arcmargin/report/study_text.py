@@ -50,11 +50,11 @@ def _verdict(one: Judged) -> str:
             f"{head.label} by {_gain(contest, head, base)}" for head in winners[:MOST_NAMED]
         )
         more = f"; and {len(winners) - MOST_NAMED} more" if len(winners) > MOST_NAMED else ""
-        over = f" over {base.label}, the better one" if len(contest.baselines) > 1 else ""
+        over = f"over {base.label}, the better one, " if len(contest.baselines) > 1 else ""
         return (
             f"{len(winners)} of {_number(len(contest.challengers), 'head')} "
             f"{'beats' if len(winners) == 1 else 'beat'} {named} in {contest.metric.title}: "
-            f"{gains}{more}{over} ({budget})."
+            f"{over}{gains}{more} ({budget})."
         )
     nearest = contest.challengers[0]
     return (
