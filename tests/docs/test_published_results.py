@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import publish
 import pytest
-from publishing.noise import holm
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted(
@@ -58,11 +57,6 @@ def test_a_cell_is_the_mean_and_the_standard_deviation_over_the_seeds():
     mean = sum(values) / 3
     sd = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
     assert f"| arcface | 1 | 0.4887 | 0 | {mean:.2f} ± {sd:.2f} |" in (ROOT / PAGES[0]).read_text()
-
-
-def test_holms_steps():
-    """The smallest p times the number of comparisons, the next times one less, never falling."""
-    assert holm([0.03, 0.01, float("nan"), 0.04]) == pytest.approx([0.09, 0.04, 1.0, 0.09])
 
 
 @each
