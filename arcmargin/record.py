@@ -35,11 +35,13 @@ class Damaged(UserError):
 
 
 class Embeddings(NamedTuple):
-    """The test split as the run left it; `centres` are the header's unit class directions."""
+    """The test split as the run left it; `centres` are the header's unit class directions, and
+    `predicted` the classes that it takes the images for."""
 
     embeddings: Float[np.ndarray, "n d"]
     labels: Int[np.ndarray, "n"]
     centres: Float[np.ndarray, "c d"]
+    predicted: Int[np.ndarray, "n"] | None = None
 
     def save(self, folder: Path | str) -> Path:
         return _save(Path(folder) / "embeddings.npz", self._asdict())
@@ -48,7 +50,8 @@ class Embeddings(NamedTuple):
     def load(cls, folder: Path | str) -> "Embeddings":
         """Raises Damaged when the file is missing, cannot be read or does not fit together."""
         path = Path(folder) / "embeddings.npz"
-        return cls(**_load(path, {"embeddings": "nd", "labels": "n", "centres": "cd"}))
+        axes = {"embeddings": "nd", "labels": "n", "centres": "cd", "predicted": "n"}
+        return cls(**_load(path, axes, optional=("predicted",)))
 
 
 class Unseen(NamedTuple):
@@ -107,7 +110,6 @@ class Arrays(NamedTuple):
     """What is left of a run besides its numbers."""
 
     embeddings: Embeddings
-    predicted: Int[np.ndarray, "n"]  # the test split's classes by the header; not a file
     snapshots: Snapshots
     unseen: Unseen | None = None
 
@@ -121,6 +123,7 @@ class Arrays(NamedTuple):
 _DTYPES: dict[str, type] = {  # the rest: float32
     "epochs": np.int64,
     "labels": np.int64,
+    "predicted": np.int64,
     "rows": np.int64,
     "thumbnails": np.uint8,
     "class_names": np.str_,

@@ -175,7 +175,7 @@ def predicted_gap(settings: Settings) -> float | None:
 
 def _write_arrays_and_pictures(result: Result, folder: Path, group: Path | None) -> list[Path]:
     """All but the record, which comes last; returns the pictures. A group's pages share plotly.js."""
-    from arcmargin.report import figures, interactive
+    from arcmargin.report import figures, interactive, roc
     from arcmargin.report.templates import share_plotly
 
     arrays = result.arrays
@@ -184,10 +184,13 @@ def _write_arrays_and_pictures(result: Result, folder: Path, group: Path | None)
     arrays.save(folder)
     picture = figures.panel(result, arrays.embeddings)
     pictures = [figures.save(picture, folder / "embedding.png")]
-    if result.settings.embedding_dim in (2, 3):  # something to turn or to replay
-        plotly = share_plotly(group, folder) if group else None
-        page = interactive.embedding_page(result, arrays.embeddings, arrays.snapshots, plotly)
-        pictures.append(interactive.write_page(folder / "embedding.html", page))
+    if (curve := roc.picture(result)) is not None:
+        pictures.append(figures.save(curve, folder / "roc.png"))
+    plotly = share_plotly(group, folder) if group else None
+    page = interactive.embedding_page(
+        result, arrays.embeddings, arrays.snapshots, plotly, arrays.unseen
+    )
+    pictures.append(interactive.write_page(folder / "embedding.html", page))
     return pictures
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arcmargin.record import Damaged, Embeddings, Result, Snapshots
+from arcmargin.record import Damaged, Embeddings, Result, Snapshots, Unseen
 
 
 class ArrayReader:
@@ -23,7 +23,7 @@ class ArrayReader:
         """Raises Damaged when they are missing, cannot be read, or are not this run's."""
         with self._remember(result, "embeddings.npz"):
             data = Embeddings.load(result.folder or "")
-            _check(result, *data)
+            _check(result, *data[:3])
         return data
 
     def snapshots(self, result: Result, data: Embeddings) -> Snapshots | None:
@@ -37,6 +37,17 @@ class ArrayReader:
             if rows.size and not 0 <= rows.min() <= rows.max() < len(data.labels):
                 raise Damaged(f"{result.folder}/snapshots.npz has rows that the test split has not")
         return moments
+
+    def unseen(self, result: Result) -> Unseen | None:
+        """None when there are none. Raises Damaged as `embeddings` does."""
+        with self._remember(result, "unseen.npz"):
+            unseen = Unseen.load(result.folder or "")
+            if unseen is not None and unseen.embeddings.shape[1] != result.settings.embedding_dim:
+                raise Damaged(
+                    f"{result.folder}/unseen.npz has {unseen.embeddings.shape[1]} dimensions, but "
+                    f"its record says {result.settings.embedding_dim}"
+                )
+        return unseen
 
     @contextmanager
     def _remember(self, result: Result, file: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ from matplotlib.ticker import NullLocator
 from arcmargin.metrics import geometry
 from arcmargin.metrics.directions import directions
 from arcmargin.record import Embeddings
+from arcmargin.report.projection import Plane, plane
 from arcmargin.report.style import (
     FAINT,
     GAP,
@@ -225,25 +226,22 @@ def _globe(ax: Axes, turn: np.ndarray) -> None:
     ax.add_artist(Circle((0, 0), 1, fill=False, ec=INK, lw=0.7))
 
 
-def projection(ax: Axes, data: Embeddings, names: list[str], inches: float) -> float:
-    """Unit embeddings on their first two principal axes; returns the share of variance shown."""
+def projection(
+    ax: Axes, data: Embeddings, names: list[str], inches: float, like: Plane | None = None
+) -> float:
+    """Unit embeddings on their principal plane, or on that of another run; returns the share of
+    variance shown."""
     _blank(ax, limit=1.1)
     unit, labels = _sample(data)
-    _, singular, axes = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
-    points = np.zeros((len(unit), 2))  # the second column stays zero when there is one axis
-    points[:, : len(axes[:2])] = unit @ axes[:2].T  # not centred: within the unit circle
-    classes = np.unique(labels)
-    centres = np.array([points[labels == label].mean(axis=0) for label in classes])
-    sign = np.where(centres[0] < 0, -1, 1)  # principal axes have none of their own
-    points, centres = points * sign, centres * sign
+    shown = plane(data, like)
+    points, centres = unit @ shown.axes, shown.means @ shown.axes
     colours = np.array(class_colours(len(names)))
     ax.add_artist(Circle((0, 0), 1, fill=False, ec=FAINT, lw=0.7))
     x, y = points.T
     ax.scatter(x, y, s=1.6 * inches, c=colours[labels], alpha=0.4, lw=0, rasterized=True)
-    for label, (x, y) in zip(classes, centres, strict=True):
-        if names_fit(names, inches):
-            _label(ax, x, y, names[label], inches)
-    return float(np.sum(singular[:2] ** 2) / max(np.sum(singular**2), 1e-12))
+    for label in np.unique(labels) if names_fit(names, inches) else ():
+        _label(ax, *centres[label], names[label], inches)
+    return shown.share
 
 
 def angle_histograms(ax: Axes, data: Embeddings) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from arcmargin.files import write_atomically
 from arcmargin.metrics.table import PREDICTED, metric
 from arcmargin.record import Embeddings, Result
 from arcmargin.report import drawing
+from arcmargin.report.projection import Plane
 from arcmargin.report.style import FAINT, INK, legend, legend_entries, legend_inches, plain_text
 
 DPI = 200
@@ -67,8 +68,8 @@ def save_pdf(pages: Sequence[Figure], path: Path) -> Path:
     return write_atomically(path, write)
 
 
-def draw(ax: Axes, run: Result, data: Embeddings, inches: float) -> None:
-    """The picture that fits the dimension."""
+def draw(ax: Axes, run: Result, data: Embeddings, inches: float, like: Plane | None = None) -> None:
+    """The picture that fits the dimension; a projection beside others on their plane."""
     names = class_names(run, data)
     dim = data.embeddings.shape[1]
     if not len(drawing.with_direction(data)[1]):
@@ -78,7 +79,7 @@ def draw(ax: Axes, run: Result, data: Embeddings, inches: float) -> None:
     elif dim == 3:
         drawing.sphere(ax, data, names, inches)
     else:
-        share = drawing.projection(ax, data, names, inches)
+        share = drawing.projection(ax, data, names, inches, like)
         text = f"PCA of {dim}-D: {100 * share:.0f} % of the variance"
         ax.text(0, -1.07, text, fontsize=7.5, ha="center", va="top", color=INK)
 

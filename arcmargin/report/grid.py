@@ -1,6 +1,7 @@
 """The comparison grid: one picture a configuration, its numbers above, and why a cell is empty."""
 
 import textwrap
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from arcmargin.record import Damaged, Result
 from arcmargin.report import drawing
 from arcmargin.report.arrays import ArrayReader
 from arcmargin.report.figures import CENTRED, draw, result_lines, say
+from arcmargin.report.projection import Plane, plane
 from arcmargin.report.style import (
     INK,
     angle_legend_entries,
@@ -67,9 +69,11 @@ def grid(
         figure.text(0.5, place, text, fontsize=9.5, **CENTRED)
     bold: dict[str, Any] = {"weight": "bold", "textcoords": "offset points"}
     tall = 0.55 * side if angles else side
+    arrays = arrays or ArrayReader()
+    like = None if angles else _first_plane(results, arrays)
     for row, line in enumerate(lines):
         for ax, cell in zip(axes[row], line, strict=False):
-            _fill(ax, cell, side, angles, arrays or ArrayReader())
+            _fill(ax, cell, side, angles, arrays, like)
             if angles and ax is axes[row, 0]:
                 ax.set_ylabel("% per degree", fontsize=8, color=INK, labelpad=1)
         if len(cells) == 1 or row == 0:
@@ -139,7 +143,18 @@ def _canvas(
     return figure, figure.subplots(rows, cols, squeeze=False, gridspec_kw=room)
 
 
-def _fill(ax: Axes, cell: Cell, inches: float, angles: bool, arrays: ArrayReader) -> None:
+def _first_plane(results: list[Result], arrays: ArrayReader) -> Plane | None:
+    """Of the first run that is shown as a projection: all others are turned to it."""
+    for result in results:
+        if result.finished and result.settings.embedding_dim > 3:
+            with suppress(Damaged):
+                return plane(arrays.embeddings(result))
+    return None
+
+
+def _fill(
+    ax: Axes, cell: Cell, inches: float, angles: bool, arrays: ArrayReader, like: Plane | None
+) -> None:
     """Draw a cell's first finished run with its numbers above, or say why there is none."""
     finished = [result for result in cell.results if result.finished]
     lines = result_lines(finished)
@@ -153,7 +168,7 @@ def _fill(ax: Axes, cell: Cell, inches: float, angles: bool, arrays: ArrayReader
                 median, low = drawing.angle_histograms(ax, data)
                 lines = [f"margin: median {median:.1f}°", f"5 % of samples below {low:.1f}°"]
             else:
-                draw(ax, finished[0], data, inches)
+                draw(ax, finished[0], data, inches, like)
         except Damaged as error:
             say(ax, f"no picture: {error}", inches, most)
     failed = len(cell.results) - len(finished)

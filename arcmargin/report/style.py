@@ -63,13 +63,15 @@ def header_colour(header: str) -> str:
     return HEADER_COLOURS.get(header, known[zlib.crc32(header.encode()) % len(known)])
 
 
-def class_colours(count: int) -> list[str]:
-    """One colour a class, always in the same order; past ten a lighter and then a darker round."""
+def class_colours(count: int, dark: bool = False) -> list[str]:
+    """One colour a class, always in the same order; past ten a lighter and then a darker round, past
+    thirty the same again. `dark`: lightened, for dark paper."""
     rounds = ((0.0, 0.0), (0.45, 1.0), (0.4, 0.0))  # how much of which grey is mixed in
     distinct = []
     for share, grey in rounds:
         for colour in COLOURS:
-            red, green, blue = (part * (1 - share) + grey * share for part in to_rgb(colour))
+            mixed = [part * (1 - share) + grey * share for part in to_rgb(colour)]
+            red, green, blue = (0.6 * part + 0.4 * dark if dark else part for part in mixed)
             distinct.append(to_hex((red, green, blue)))
     return [distinct[index % len(distinct)] for index in range(count)]
 

@@ -41,6 +41,7 @@ from arcmargin.report.labels import labels
 from arcmargin.report.layout import Axes, axes, constants, place
 from arcmargin.report.margin_axes import contexts
 from arcmargin.report.output import Content, write_files
+from arcmargin.report.projection import KINDS
 from arcmargin.report.recipe import RECIPE, recipe
 from arcmargin.report.statistics import against_baseline, pairwise
 from arcmargin.report.study import Judged, judge, without_trials
@@ -69,6 +70,7 @@ def write_report(
     cols: Sequence[str] | None = None,
     formats: Sequence[str] = FORMATS[:2],
     pages: Sequence[str] | None = None,
+    projection: str = KINDS[0],
 ) -> Report:
     """Everything about the runs in `folders`, written into `out` (default: report/ in the first).
     Raises UserError when there is nothing to report on, for an unknown key, and where a file that
@@ -80,6 +82,7 @@ def write_report(
     chosen = [*(rows or ()), *(cols or ()), *(pages or ())]
     _check(chosen, [*SETTINGS, "seed", "sweep", *further_settings(found.results)], "key")
     _check(formats, FORMATS, "format")
+    _check([projection], KINDS, "projection")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
     grouped = configurations(found.results)
     names, called = metric_names(run.metrics for run in found.results), labels(grouped)
@@ -108,7 +111,7 @@ def write_report(
     if judged:
         contents |= study_files(judged, folders, out, formats)
         answer = [study_text.sentence(one) for one in judged]
-    side_by_side, compared = _side_by_side(grouped, arrays, out, headline)
+    side_by_side, compared = _side_by_side(grouped, arrays, out, headline, projection)
     contents |= side_by_side
     if (searched := _search(folders)) is not None:
         contents["search.html"] = searched
@@ -200,15 +203,15 @@ def _named_pages(pictures: dict[str, list[Figure]], formats: Sequence[str]) -> d
 
 
 def _side_by_side(
-    grouped: Sequence[Configuration], arrays: ArrayReader, out: Path, headline: str
+    grouped: Sequence[Configuration],
+    arrays: ArrayReader,
+    out: Path,
+    headline: str,
+    projection: str,
 ) -> tuple[dict[str, str], dict[int, int]]:
     """compare.html and its data: the first run of each configuration, turning together; and where in it
     each configuration is. Nothing with fewer than two runs of the same classes."""
-    turning = [
-        index
-        for index, one in enumerate(grouped)
-        if one.finished and one.finished[0].settings.embedding_dim in interactive.NOTES
-    ]
+    turning = [index for index, one in enumerate(grouped) if one.finished]
     classes = Counter(tuple(grouped[i].finished[0].settings.class_names) for i in turning)
     alike = [
         index
@@ -225,16 +228,17 @@ def _side_by_side(
                 os.path.relpath((first.folder or out) / f"embedding.{suffix}", out)
                 for suffix in ("png", "html")
             )
-            runs.append(interactive.Run(first, data, arrays.snapshots(first, data), *addresses))
+            moments, unseen = arrays.snapshots(first, data), arrays.unseen(first)
+            runs.append(interactive.Run(first, data, moments, *addresses, unseen))
             members.append(alike[position])
-    if len(runs) < 2:
+    if len(runs) < (2 if projection == KINDS[0] else 1):
         return {}, {}
     shown = representative([run.result.settings.header for run in runs], MOST_COMPARED)
     shown = in_turns(shown, [run.result for run in runs], headline)
     title = "Headers side by side"
     if len(shown) < len(turning):
         title += f": {len(shown)} of {len(turning)} configurations"
-    files = interactive.comparison(runs, shown, title, PLOTLY_FILE, back="index.html")
+    files = interactive.comparison(runs, shown, title, PLOTLY_FILE, "index.html", projection)
     return files, {member: position for position, member in enumerate(members)}
 
 
@@ -305,6 +309,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pages", type=_keys, metavar="KEY", help=f"a page each: {keys}")
     parser.add_argument("--out", metavar="DIR", help="default: FOLDER/report")
     parser.add_argument("--formats", type=_keys, metavar="png,pdf,svg", help="default: png,pdf")
+    parser.add_argument(
+        "--projection",
+        default=KINDS[0],
+        metavar="|".join(KINDS),
+        help="what compare.html shows of four dimensions and more; t-SNE takes up to a minute a run",
+    )
     args = parser.parse_args(argv)
     try:
         report = write_report(
@@ -314,6 +324,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.cols,
             args.formats or FORMATS[:2],
             args.pages,
+            args.projection,
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

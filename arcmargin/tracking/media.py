@@ -39,13 +39,13 @@ def pictures(result: Result) -> dict[str, Any]:
 
 def tables(result: Result, rows: int) -> dict[str, Any]:
     """The confusion matrix, and so many rows of embeddings when asked for."""
-    if result.arrays is None:
-        return {}
     arrays, names = result.arrays, result.settings.class_names
-    shown = confusion_matrix(arrays.embeddings.labels, arrays.predicted, names)
+    if arrays is None or (predicted := arrays.embeddings.predicted) is None:
+        return {}
+    shown = confusion_matrix(arrays.embeddings.labels, predicted, names)
     if rows:
-        predicted = arrays.predicted[arrays.snapshots.rows]
-        shown["test/embeddings"] = embedding_table(arrays.snapshots, predicted, names, rows)
+        sampled = predicted[arrays.snapshots.rows]
+        shown["test/embeddings"] = embedding_table(arrays.snapshots, sampled, names, rows)
     return shown
 
 

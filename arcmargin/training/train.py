@@ -103,7 +103,7 @@ def train(
         module.load_state_dict(state["state_dict"])
         tested_curves = state["curves"]
     module.to(fitter.strategy.root_device).eval()
-    embeddings, predicted, metrics = _evaluate(module, data)
+    embeddings, metrics = _evaluate(module, data)
     unseen = _embed_unseen(module, data)
     found = None
     if unseen is not None:
@@ -125,7 +125,7 @@ def train(
             "evaluate_s": time.perf_counter() - trained,
         },
         checkpoint=checkpoints.BEST if evaluate == "best" else checkpoints.LAST,
-        arrays=Arrays(embeddings, predicted, taker.snapshots(), unseen),
+        arrays=Arrays(embeddings, taker.snapshots(), unseen),
     )
 
 
@@ -236,9 +236,7 @@ def _on_device(data: ImageData, device: torch.device) -> ImageData:
 
 
 @torch.no_grad()
-def _evaluate(
-    module: MarginModule, data: ImageData
-) -> tuple[Embeddings, np.ndarray, dict[str, float | None]]:
+def _evaluate(module: MarginModule, data: ImageData) -> tuple[Embeddings, dict[str, float | None]]:
     embedded = module.embed(data.test.images)
     labels = data.test.labels.to(embedded.device)
     predicted = torch.cat([module.header.predict(part) for part in embedded.split(1000)])
@@ -246,10 +244,11 @@ def _evaluate(
         embedded.cpu().numpy(),
         labels.cpu().numpy(),
         module.header.directions.detach().float().cpu().numpy(),
+        predicted.cpu().numpy(),
     )
     accuracy = (predicted == labels).double().mean().item()
     geometric = geometry.measure(result.embeddings, result.labels, data.num_classes)
-    return result, predicted.cpu().numpy(), {"accuracy": accuracy, **geometric}
+    return result, {"accuracy": accuracy, **geometric}
 
 
 def _embed_unseen(module: MarginModule, data: ImageData) -> Unseen | None:

@@ -172,7 +172,15 @@ def test_density_peaks_where_the_samples_are(middle: float) -> None:
 
 
 def test_both_views_together_show_every_point_of_the_sphere_once() -> None:
-    front, behind = drawing._view(1.0), drawing._view(-1.0)
+    def seen(point: np.ndarray, behind: bool) -> list[float]:
+        """Right, up and towards the reader of a single dot; what is near is larger."""
+        ax, data = Figure().add_subplot(), Embeddings(point[None], np.zeros(1, int), point[None])
+        drawing.sphere(ax, data, ["a"], 3.0, behind=behind)
+        (dot,) = (one for one in ax.collections if len(one.get_offsets()) == 1)
+        nearness = (dot.get_sizes()[0] / (3.0 * 1.6) - 0.35) / 0.65
+        return [*dot.get_offsets()[0], 2 * nearness - 1]
+
+    front, behind = (np.array([seen(axis, side) for axis in np.eye(3)]).T for side in (False, True))
     for turn in (front, behind):
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(turn) == pytest.approx(1)  # no mirror image

@@ -1,7 +1,6 @@
 """The pages, first as files, then driven in headless Chromium as a reader would."""
 
 import base64
-import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from scipy.stats import ortho_group
 from synthetic_records import make_result
 
 from arcmargin.errors import UserError
 from arcmargin.metrics import geometry
-from arcmargin.record import Embeddings, Snapshots
+from arcmargin.record import Embeddings, Snapshots, Unseen
 from arcmargin.report import interactive
-from arcmargin.report.interactive import Run
+from arcmargin.report.panels import Run
+from arcmargin.report.projection import plane
 from arcmargin.report.templates import self_contained
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "b" <b>__DATA__</b>'
@@ -79,8 +79,22 @@ def make_run(
     )
 
 
+def with_mistakes(run: Run, seed: int = 0) -> Run:
+    """A tenth is taken for the class after its own; and two classes that training has not seen."""
+    rng = np.random.default_rng(seed)
+    data = run.embeddings
+    n, (classes, dim) = len(data.labels), data.centres.shape
+    predicted = np.where(rng.random(n) < 0.1, (data.labels + 1) % classes, data.labels)
+    unseen = Unseen(
+        rng.normal(size=(40, dim)).astype(np.float32),
+        rng.integers(0, 2, 40),
+        np.array(["stranger", "other"]),
+    )
+    return run._replace(embeddings=data._replace(predicted=predicted), unseen=unseen)
+
+
 def page_of(run: Run) -> str:
-    return interactive.embedding_page(run.result, run.embeddings, run.snapshots)
+    return interactive.embedding_page(run.result, run.embeddings, run.snapshots, unseen=run.unseen)
 
 
 def data_in(page: str) -> dict[str, Any]:
@@ -95,6 +109,10 @@ def panels(page: str) -> list[dict[str, Any]]:
 
 def vectors(packed: str, dim: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(packed), "<i2").reshape(-1, dim) / 32767
+
+
+def integers(packed: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed[1:]), {"s": "<i2", "l": "<i4"}[packed[0]])
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -156,28 +174,9 @@ def test_embeddings_without_a_direction_do_not_hurt() -> None:
     assert page["runs"][0]["panel"]["track"]["epochs"] == [2, 4, 6]  # nothing to measure before
 
 
-@pytest.mark.parametrize("kind", ["grey", "rgb", "large"])
-def test_the_sprite_holds_every_thumbnail_and_is_bounded(kind: str) -> None:
-    shape = {"grey": (7, 8, 8), "rgb": (7, 8, 9, 3), "large": (2000, 60, 60, 3)}[kind]
-    thumbnails = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    sprite = interactive._sprite(thumbnails)
-    content = base64.b64decode(sprite["uri"].split(",")[1])
-    assert len(content) < 1.5e6
-    picture = np.asarray(Image.open(io.BytesIO(content)))
-    if kind == "large":
-        assert (sprite["width"], sprite["height"]) == (30, 30)
-        return
-    height, width = shape[1:3]
-    for i, thumbnail in enumerate(thumbnails):
-        top, left = i // sprite["columns"] * height, i % sprite["columns"] * width
-        np.testing.assert_array_equal(picture[top : top + height, left : left + width], thumbnail)
-
-
 def test_samples_have_their_thumbnails() -> None:
     run = make_run(3, 900, sample=300, side=4)
-    images = np.frombuffer(
-        base64.b64decode(data_in(page_of(run))["runs"][0]["panel"]["final"]["images"]), "<i4"
-    )
+    images = integers(data_in(page_of(run))["runs"][0]["panel"]["final"]["images"])
     assert (images >= 0).sum() == 300
     for row, image in enumerate(images):
         assert image == (
@@ -189,7 +188,7 @@ def test_samples_have_their_thumbnails() -> None:
 def test_each_moment_is_measured_on_all_of_its_embeddings(dim: int) -> None:
     run = make_run(dim, 21_000, sample=500)
     panel = data_in(page_of(run))["runs"][0]["panel"]
-    assert len(base64.b64decode(panel["final"]["labels"])) == 4 * interactive.MOST_POINTS
+    assert len(integers(panel["final"]["labels"])) == interactive.MOST_POINTS
     taken = run.snapshots.labels
     cases = [(panel["final"]["moments"][0], run.embeddings.embeddings, run.embeddings.labels)]
     replayed = zip(panel["replay"]["moments"], run.snapshots.embeddings, strict=True)
@@ -211,14 +210,12 @@ def test_each_moment_is_measured_on_all_of_its_embeddings(dim: int) -> None:
 
 def test_contexts_are_bounded_and_the_rest_can_be_asked_for() -> None:
     runs = [make_run(3, 50, seed=i)._replace(picture=f"{i}.png") for i in range(16)]
-    runs.insert(0, make_run(8, 50)._replace(picture="eight.png", page="eight.html"))
+    runs.insert(0, make_run(8, 50)._replace(picture="eight.png", page="eight.html"))  # takes two
     files = interactive.comparison(runs, plotly="plotly.min.js")
     about = data_in(files["compare.html"])["runs"]
-    assert len(panels(files["compare.html"])) == 14
+    assert len(panels(files["compare.html"])) == 13
     assert [run["picture"] for run in about if "panel" not in run] == [
-        "eight.png",
-        "14.png",
-        "15.png",
+        f"{i}.png" for i in range(12, 16)
     ]
     assert {run["file"] for run in about if "file" in run} == files.keys() - {"compare.html"}
     assert files["compare.html"].count("plotly.min.js") == 1
@@ -230,8 +227,8 @@ def test_contexts_are_bounded_and_the_rest_can_be_asked_for() -> None:
 
 def test_bad_input_is_named() -> None:
     good = make_run(3)
-    with pytest.raises(UserError, match="2-D or 3-D"):
-        page_of(make_run(8))
+    with pytest.raises(UserError, match="expected embeddings"):
+        page_of(good._replace(embeddings=good.embeddings._replace(centres=np.eye(5))))
     with pytest.raises(UserError, match=r"labels must be in 0\.\.4, got 0\.\.9"):
         labels = np.where(good.embeddings.labels == 4, 9, good.embeddings.labels)
         page_of(good._replace(embeddings=good.embeddings._replace(labels=labels)))
@@ -241,6 +238,57 @@ def test_bad_input_is_named() -> None:
         interactive.comparison([])
     with pytest.raises(UserError, match="cannot write"):
         interactive.write_page(Path("/dev/null/x.html"), "")
+
+
+def test_of_many_dimensions_the_page_has_places_and_true_angles() -> None:
+    run = with_mistakes(make_run(16, 300, sample=100, side=4))
+    panel = data_in(page_of(run))["runs"][0]["panel"]
+    x, labels = unit(run.embeddings.embeddings), run.embeddings.labels
+    axes = plane(run.embeddings).axes
+    moment = panel["final"]["moments"][0]
+    np.testing.assert_allclose(vectors(moment["points"], 2), x @ axes, atol=3e-5)
+    strangers = vectors(panel["unseen"]["points"], 2)
+    np.testing.assert_allclose(strangers, unit(run.unseen.embeddings) @ axes, atol=3e-5)
+    to_centre, to_own, to_rival = (
+        np.frombuffer(base64.b64decode(told), "<u2") / 100 for told in moment["told"]
+    )
+    rivals = integers(moment["rival"])
+    means = np.array([unit(x[labels == c].mean(axis=0)) for c in range(5)])
+    for row in range(0, 300, 17):
+        angles = np.degrees(np.arccos(unit(run.embeddings.centres) @ x[row]))
+        others = np.delete(np.arange(5), labels[row])
+        assert to_centre[row] == pytest.approx(
+            np.degrees(np.arccos(means[labels[row]] @ x[row])), abs=0.006
+        )
+        assert to_own[row] == pytest.approx(angles[labels[row]], abs=0.006)
+        assert rivals[row] == others[angles[others].argmin()]
+        assert to_rival[row] == pytest.approx(angles[others].min(), abs=0.006)
+    replayed = vectors(panel["replay"]["moments"][1]["points"], 2)
+    np.testing.assert_allclose(replayed, unit(run.snapshots.embeddings[1]) @ axes, atol=3e-5)
+
+
+def test_maps_side_by_side_show_one_plane() -> None:
+    """The same embeddings turned: the same picture."""
+    run = make_run(16, 200)
+    turned = ortho_group.rvs(16, random_state=0)
+    other = run.embeddings._replace(
+        embeddings=(run.embeddings.embeddings @ turned).astype(np.float32),
+        centres=(run.embeddings.centres @ turned).astype(np.float32),
+    )
+    files = interactive.comparison([run, run._replace(embeddings=other, snapshots=None)])
+    first, second = (
+        vectors(panel["final"]["moments"][0]["points"], 2)
+        for panel in panels(files["compare.html"])
+    )
+    np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_a_map_by_tsne_has_no_replay() -> None:
+    runs = [make_run(16, 90, seed=seed) for seed in range(2)]
+    page = interactive.comparison(runs, projection="tsne")["compare.html"]
+    for panel in panels(page):
+        assert "replay" not in panel and panel["projection"] == "16-D, t-SNE"
+        assert np.abs(vectors(panel["final"]["moments"][0]["points"], 2)).max() > 0.5
 
 
 # ---- in a browser --------------------------------------------------------------------------------
@@ -326,11 +374,7 @@ def test_the_sphere_turns_toggles_replays_and_tells(browser: Any, tmp_path: Path
     chip.click()
     reader.tab.wait_for_timeout(300)
     assert chip.get_attribute("aria-pressed") == "false"
-    assert reader.ask("document.querySelector('.plot').data.map(t => t.visible)")[:3] == [
-        True,
-        False,
-        True,
-    ]
+    assert [len(reader.trace(label)) > 0 for label in range(3)] == [True, False, True]
     assert reader.picture() != before
     chip.dblclick()
     assert [c.get_attribute("aria-pressed") for c in reader.tab.locator(".class").all()] == [
@@ -418,7 +462,6 @@ def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path
 
 def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -> None:
     runs = [make_run(3, 200, moments=3 + i, seed=i) for i in range(3)]
-    runs.append(make_run(8, 50)._replace(picture="data:,", page="eight.html"))
     reader = Reader(browser, tmp_path, interactive.comparison(runs)["compare.html"])
     start = reader.camera(2)
     reader.drag(panel=1)
@@ -434,8 +477,7 @@ def test_a_comparison_turns_and_replays_together(browser: Any, tmp_path: Path) -
         )
     reader.tab.locator(".class").first.click()
     reader.tab.wait_for_timeout(200)
-    assert reader.ask("panels.map(panel => panel.plot.data[0].visible)") == [False] * 3
-    assert reader.tab.locator("a.card").get_attribute("href") == "eight.html"
+    assert reader.ask("panels.map(panel => panel.plot.data[0].x.length)") == [0] * 3
     reader.close()
 
 
@@ -450,6 +492,110 @@ def test_a_comparison_shows_the_runs_that_are_asked_for(browser: Any, tmp_path: 
     reader.tab.wait_for_function(f"() => {names}.length === 2 && document.body.dataset.ready")
     assert reader.ask(names) == ["arcface m2=0.8", "arcface m2=0.1"]
     assert len(reader.trace(0)) == (runs[8].embeddings.labels == 0).sum()
+    reader.close()
+
+
+CHOSEN = 6  # the trace after the five classes and the unseen ones
+
+
+def test_a_map_finds_neighbours_and_mistakes(browser: Any, tmp_path: Path) -> None:
+    run = with_mistakes(make_run(16, 400, side=8))
+    reader = Reader(browser, tmp_path, page_of(run))
+    x, labels = unit(run.embeddings.embeddings), run.embeddings.labels
+    everyone = np.r_[x, unit(run.unseen.embeddings)]
+    image = 11
+    spot = reader.ask(
+        f"""() => {{
+            const plot = document.querySelector(".plot"), box = plot.getBoundingClientRect();
+            const {{ xaxis, yaxis }} = plot._fullLayout, [x, y] = panels[0].now.units[{image}];
+            return [box.left + xaxis._offset + xaxis.c2p(x), box.top + yaxis._offset + yaxis.c2p(y)];
+        }}"""
+    )
+    reader.tab.mouse.move(spot[0] - 3, spot[1])
+    reader.tab.mouse.move(*spot)
+    reader.tab.locator("#tip").wait_for()
+    reader.tab.mouse.click(*spot)
+    tray = reader.tab.locator("#tray")
+    tray.wait_for()
+    told = [float(text.removesuffix("°")) for text in tray.locator("small").all_inner_texts()[1:]]
+    asked = int(reader.ask("state.get('image')").split(",")[1])
+    angles = np.degrees(np.arccos((everyone @ everyone[asked]).clip(-1, 1)))
+    np.testing.assert_allclose(told, np.sort(np.delete(angles, asked))[:10], atol=0.06)
+    assert len(reader.trace(CHOSEN)) == 11
+    reader.tab.keyboard.press("Escape")
+    tray.wait_for(state="hidden")
+    assert len(reader.trace(CHOSEN)) == 0
+
+    hollow = reader.ask("document.querySelector('.plot').data[5].marker.symbol")
+    assert hollow == "circle-open" and len(reader.trace(5)) == 40
+    reader.tab.locator("#only").click()
+    wrong = run.embeddings.predicted != labels
+    shown = [len(reader.trace(label)) for label in range(5)]
+    assert shown == [int((wrong & (labels == label)).sum()) for label in range(5)]
+    reader.tab.locator("#only").click()
+    reader.close()
+
+
+@pytest.mark.long
+def test_the_keyboard_plays_and_the_address_remembers(browser: Any, tmp_path: Path) -> None:
+    run = with_mistakes(make_run(16, 200, classes=8))
+    reader = Reader(browser, tmp_path, page_of(run))
+    reader.tab.locator(".class").nth(2).click()  # whose button space must not press
+    reader.tab.keyboard.press("ArrowLeft")
+    reader.tab.wait_for_function("() => position === 2")
+    reader.tab.keyboard.press(" ")
+    reader.tab.wait_for_function("() => playing")
+    reader.tab.wait_for_function("() => position === 3 && !playing")
+    reader.tab.keyboard.press("ArrowLeft")
+    reader.tab.wait_for_function("() => position === 2")
+    reader.tab.fill("#find", "c3")
+    reader.tab.locator("#only").click()
+    reader.tab.wait_for_function(
+        "() => ['epoch=4', 'find=c3', 'only='].every(one => location.hash.includes(one))"
+    )
+    reader.tab.reload()
+    reader.tab.wait_for_function(READY)
+    assert reader.ask("position") == 2
+    assert reader.ask("shown.map((on, label) => on ? label : -1).filter(label => label >= 0)") == [
+        3
+    ]
+    assert reader.tab.locator("#only").get_attribute("aria-pressed") == "true"
+    assert reader.tab.locator(".class:visible").count() == 2  # and the unseen
+    with reader.tab.expect_download() as saved:
+        reader.tab.locator(".modebar-btn[data-title='save as SVG']").click()
+    assert saved.value.suggested_filename.endswith(".svg")
+    reader.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dim", [2, 16])
+def test_a_lasso_chooses_the_same_images_under_every_head(
+    browser: Any, tmp_path: Path, dim: int
+) -> None:
+    runs = [with_mistakes(make_run(dim, 200, side=4), seed) for seed in range(2)]
+    reader = Reader(browser, tmp_path, interactive.comparison(runs)["compare.html"])
+    reader.tab.locator(".plot").first.hover()
+    reader.tab.locator(".modebar-btn[data-title='Lasso Select']").first.click()
+    box = reader.tab.locator(".plot").first.bounding_box()
+    middle, reach = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), 0.45
+    corners = [(0, -1), (1, -1), (1, 1), (0, 1), (0, -1)]  # the right half
+    for step, (x, y) in enumerate(corners):
+        reader.tab.mouse.move(
+            middle[0] + x * reach * box["width"], middle[1] + y * reach * box["height"], steps=4
+        )
+        if not step:
+            reader.tab.mouse.down()
+    reader.tab.mouse.up()
+    reader.tab.locator("#tray").wait_for()
+    chosen = reader.ask("[...chosen.ids]")
+    assert 20 < len(chosen) < 240
+    rows = np.array([one for one in chosen if one < 200])
+    strangers = [one for one in chosen if one >= 200]
+    for place, run in enumerate(runs):
+        assert len(reader.trace(CHOSEN, place)) == len(rows) + len(strangers)
+        wrong = (run.embeddings.predicted != run.embeddings.labels)[rows].sum()
+        told = reader.tab.locator(".about").nth(place).inner_text()
+        assert f"{wrong} of the {len(rows)} chosen misclassified" in told
     reader.close()
 
 

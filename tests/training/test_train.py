@@ -72,7 +72,7 @@ def test_the_same_run_twice_gives_the_same_numbers_to_the_last_digit(data, tmp_p
 def test_it_learns_and_reports_what_it_learned(data, tmp_path):
     outcome = fit(data, tmp_path, epochs=12)
     assert outcome.metrics["accuracy"] > 0.95
-    embeddings, labels, centres = outcome.arrays.embeddings
+    embeddings, labels, centres, _ = outcome.arrays.embeddings
     # Accuracy a second way: the class direction at the smallest angle.
     predicted = (embeddings @ centres.T).argmax(1)
     assert outcome.metrics["accuracy"] == pytest.approx((predicted == labels).mean())
@@ -104,7 +104,9 @@ def test_who_watches_sees_what_the_snapshots_keep(data, tmp_path):
     assert seen[-1].metrics == pytest.approx(
         {name: result.metrics[name] for name in seen[-1].metrics}, abs=1e-3
     )
-    assert (arrays.predicted == arrays.embeddings.labels).mean() == result.metrics["accuracy"]
+    assert (arrays.embeddings.predicted == arrays.embeddings.labels).mean() == result.metrics[
+        "accuracy"
+    ]
     assert np.array_equal(arrays.embeddings.labels[snapshots.rows], snapshots.labels)
 
 

@@ -3,19 +3,35 @@ const page = JSON.parse(document.getElementById("data").textContent);
 page.short = page.classes.map(name => name.length > 14 ? `${name.slice(0, 13)}…` : name);
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
 const onPlot = page.short.map(name => name.replace(/[&<>]/g, char => ESCAPES[char]));  // plotly reads markup
-const ROOM = page.short.some(name => name.length > 3) ? 2.1 : 1.62;  // half the width of the circle's plot
+const ROOM = page.short.some(name => name.length > 3) ? 2.1 : 1.85;  // half the width of the circle's plot
 const $ = id => document.getElementById(id);
 const shown = page.classes.map(() => true);
-const DEGREE = Math.PI / 180, INK = "#222222", GAP = "#efeee8", OVERLAP = "#d7301f", FONT = "system-ui, Arial, sans-serif";
+const dark = matchMedia("(prefers-color-scheme: dark)"), paint = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+dark.addEventListener("change", () => location.reload());
+const colors = dark.matches ? page.dark : page.colors, GROUPS = colors.length, color = label => colors[label % GROUPS];  // a group: classes of one colour
+const DEGREE = Math.PI / 180, INK = paint("--ink"), GAP = paint("--gap"), OVERLAP = paint("--overlap"), LINE = paint("--line"), FONT = "system-ui, Arial, sans-serif";
+const UNSEEN = GROUPS, CHOSEN = GROUPS + 1;  // traces, after the groups' dots
+let only = false, strangers = true;  // show: misclassified images alone, unseen classes
+
+// ---- the address keeps what was chosen ---------------------------------------------------------------
+const state = new URLSearchParams(location.hash.slice(1));
+function remember(key, value) {
+  if ((state.get(key) ?? "") === (value ?? "")) return;
+  if (value) state.set(key, value);
+  else state.delete(key);
+  clearTimeout(remember.later);
+  remember.later = setTimeout(() => history.replaceState(null, "", `#${state}`.replaceAll("%2C", ",")), 200);
+}
+const numbersIn = key => (state.get(key) ?? "").split(",").filter(Boolean).map(Number);
 
 // ---- which runs: those of the address, such as #runs=0,4, or else the page's own choice -------------
 async function choose() {
-  const asked = /runs=([\d,]+)/.exec(location.hash)?.[1].split(",").map(Number).filter(i => page.runs[i]) ?? [];
+  const asked = numbersIn("runs").filter(i => page.runs[i]);
   let contexts = 0;
   page.panels = [];
   page.cards = [];
   for (const run of (asked.length ? asked : page.shown).map(i => page.runs[i])) {
-    const needed = page.contexts[run.dim] ?? Infinity, fits = contexts + needed <= page.most_contexts;
+    const needed = page.contexts[run.kind], fits = contexts + needed <= page.most_contexts;
     if (fits && run.file) await load(run.file);
     if (fits && run.panel) contexts += needed;
     if (fits && run.panel) page.panels.push({ ...run, ...run.panel });
@@ -36,15 +52,16 @@ function unpack(text, Kind) {
   return new Kind(bytes.buffer);
 }
 const vectors = text => Float32Array.from(unpack(text, Int16Array), value => value / 32767);
-function rowsByClass(labels) {
-  const rows = page.classes.map(() => []);
-  labels.forEach((label, row) => rows[label].push(row));
-  return rows;
+const places = text => Float32Array.from(unpack(text, Int16Array), value => value === -32768 ? NaN : value / 32767);
+const integers = text => text && Int32Array.from(unpack(text.slice(1), text[0] === "s" ? Int16Array : Int32Array));  // short or long
+function sample(spec, kind) {  // the samples, which rows of the test split they are, and their moments
+  return { labels: integers(spec.labels), ids: integers(spec.rows), predicted: integers(spec.predicted), images: integers(spec.images),
+    epochs: spec.epochs, moments: spec.moments.map(kind === flat ? flatMomentOf : momentOf) };
 }
-function sample(spec) {  // the samples, and their moments
-  const labels = unpack(spec.labels, Int32Array);
-  return { labels, rows: rowsByClass(labels), images: spec.images && unpack(spec.images, Int32Array),
-    epochs: spec.epochs, moments: spec.moments.map(momentOf) };
+function flatMomentOf(spec) {  // dots and classes on a map, with the angles that it cannot show
+  const means = places(spec.means), classes = page.classes.map(() => null);
+  spec.classes.forEach((label, i) => { classes[label] = { label, mean: [means[2 * i], means[2 * i + 1]] }; });
+  return { points: places(spec.points), directions: new Float32Array(), classes, rival: integers(spec.rival), told: spec.told.map(text => unpack(text, Uint16Array)) };
 }
 function momentOf(spec) {  // the dots, the header's class directions, and each class as it was measured
   const means = vectors(spec.means), classes = page.classes.map(() => null), dim = means.length / spec.classes.length;
@@ -66,12 +83,12 @@ const angle = (a, b) => Math.acos(Math.max(-1, Math.min(1, a.reduce((sum, v, i) 
 const wrap = degrees => ((degrees + 540) % 360 + 360) % 360 - 180;
 function glide(a, b, share) {
   if (a === b || !share) return a;
-  return { points: between(a.points, b.points, share), directions: between(a.directions, b.directions, share),
+  return { told: b.told, rival: b.rival, points: between(a.points, b.points, share), directions: between(a.directions, b.directions, share),
     heights: a.heights && between(a.heights, b.heights, share), classes: a.classes.map((one, label) => glideClass(one, b.classes[label], share)) };
 }
 function glideClass(a, b, share) {
   if (!a || !b) return share < .5 ? a : b;
-  const made = { label: a.label, mean: unit(between(a.mean, b.mean, share)) };
+  const mean = between(a.mean, b.mean, share), made = { label: a.label, mean: "centre" in a || "radius" in a ? unit(mean) : mean };
   for (const key of ["low", "high", "gap", "radius"]) if (key in a) made[key] = a[key] + share * (b[key] - a[key]);
   if ("centre" in a) made.centre = a.centre + share * wrap(b.centre - a.centre);
   return made;
@@ -85,11 +102,10 @@ const dotSize = spec => (page.panels.length > 1 ? .8 : 1) * (spec.total < 1000 ?
 // ---- 2-D: the circle. Every dot stands on it; the height above it follows its class's density ---
 const circle = {
   traces(spec) {
-    const per = make => page.classes.map((name, label) => make(page.colors[label], label));
+    const per = make => colors.map(make);
     const lines = { type: "scatter", mode: "lines", hoverinfo: "skip" };
     return [
-      ...per(color => ({ type: "scattergl", mode: "markers", hoverinfo: "none",
-        marker: { color, size: 4 * dotSize(spec), opacity: .6 } })),
+      ...flatDots(spec),
       ...per(color => ({ ...lines, fill: "toself", fillcolor: color + "55", line: { color, width: 1.2 } })),
       { ...lines, fill: "toself", fillcolor: GAP, line: { width: 0 } },
       { ...lines, line: { color: OVERLAP, width: 4 } },
@@ -100,15 +116,17 @@ const circle = {
     ];
   },
   layout() {
-    const axis = { visible: false, constrain: "domain" };
-    return { dragmode: "pan", xaxis: { ...axis, range: [-ROOM, ROOM] },
-      yaxis: { ...axis, range: [-1.62, 1.62], scaleanchor: "x" } };
+    return plain(ROOM, 1.62);
   },
-  frame(moment, units, spec) {
+  place({ units, heights }, row) {  // the golden ratio spreads the dots evenly and leaves each at its share of the height
+    const height = .03 + .42 * heights[row] / 255;
+    return polar(Math.atan2(units[row][1], units[row][0]) / DEGREE, 1.012 + height * (row * .618034 % 1));
+  },
+  stranger: ([x, y]) => [.9 * x, .9 * y],
+  frame(moment, spec) {
     const found = moment.classes;
-    const dots = page.classes.map((_, label) => corona(units, moment.heights, found[label] ? moment.rows[label] : []));
-    const sectors = found.map((arc, label) => arc && shown[label] ? line([[0, 0],
-      ...sweep(arc.centre + arc.low, arc.centre + arc.high, 1), [0, 0], null, [0, 0], polar(arc.centre, 1)]) : line([]));
+    const sectors = colors.map((_, group) => line(found.filter(arc => arc && shown[arc.label] && arc.label % GROUPS === group).flatMap(arc => [[0, 0],
+      ...sweep(arc.centre + arc.low, arc.centre + arc.high, 1), [0, 0], null, [0, 0], polar(arc.centre, 1), null])));
     const wedges = [], overlaps = [], brackets = [];
     const numbers = { x: [], y: [], text: [], color: [] }, names = { x: [], y: [], text: [], place: [] };
     const present = found.filter(arc => arc).sort((a, b) => wrap(a.centre) - wrap(b.centre));
@@ -134,11 +152,33 @@ const circle = {
     const ticks = page.classes.flatMap((_, label) => shown[label] ? [.95, 1.02].map(r =>
       at(moment.directions, label, 2).map(v => v * r)).concat([null]) : []);
     const marks = [...sweep(0, 360, 1), null, ...brackets];
-    const update = [...dots, ...sectors, line(wedges), line(overlaps), line(ticks), line(marks), numbers, names];
+    const update = [...sectors, line(wedges), line(overlaps), line(ticks), line(marks), numbers, names];
     return { x: update.map(t => t.x), y: update.map(t => t.y), text: update.map(t => t.text ?? ""),
       "textfont.color": update.map(t => t.color ?? INK), textposition: update.map(t => t.place ?? "middle center") };
   },
 };
+function flatDots(spec) {
+  const marks = { type: "scattergl", mode: "markers", hoverinfo: "none" };
+  return [...colors.map(color => ({ ...marks, marker: { color, size: 4 * dotSize(spec), opacity: .6 } })),
+    { ...marks, marker: { symbol: "circle-open", size: 6, line: { width: 1.5 } } },
+    { ...marks, marker: { size: 10, line: { color: INK, width: 2 } } }];
+}
+function plain(wide, high) {
+  const axis = { visible: false, constrain: "domain" };
+  return { dragmode: "pan", xaxis: { ...axis, range: [-wide, wide] }, yaxis: { ...axis, range: [-high, high], scaleanchor: "x" } };
+}
+
+// ---- more dimensions: a map in the unit circle ---------------------------------------------------------
+const flat = {
+  traces: flatDots,
+  layout: () => ({ ...plain(1.08, 1.08), shapes: [{ type: "circle", x0: -1, x1: 1, y0: -1, y1: 1, layer: "below", line: { color: LINE, width: 1 } }] }),
+  place: ({ units }, row) => units[row],
+  stranger: place => place,
+  frame: () => ({ x: [], y: [] }),
+  notes: moment => moment.classes.length > 40 ? [] : moment.classes.filter(one => one && shown[one.label]).map(({ label, mean: [x, y] }) =>
+    ({ x, y, text: onPlot[label], showarrow: false, bgcolor: paint("--plot") + "b0", borderpad: 1, font: { size: 14, family: FONT, weight: 700, color: INK } })),
+};
+
 const polar = (degrees, r) => [r * Math.cos(degrees * DEGREE), r * Math.sin(degrees * DEGREE)];
 function sweep(from, to, r) {
   const steps = Math.max(2, Math.ceil(Math.abs(to - from) / 1.5));
@@ -148,30 +188,22 @@ function line(corners) {  // null lifts the pen
   const [x, y, z] = [0, 1, 2].map(axis => corners.map(corner => corner && corner[axis]));
   return { x, y, z };
 }
-function corona(units, heights, members) {
-  const x = [], y = [];
-  for (const row of members) {
-    const degrees = Math.atan2(units[row][1], units[row][0]) / DEGREE, height = .03 + .42 * heights[row] / 255;
-    // The golden ratio spreads the dots evenly and leaves each at its share of the height.
-    const [px, py] = polar(degrees, 1.012 + height * (row * .618034 % 1));
-    x.push(px); y.push(py);
-  }
-  return { x, y };
-}
 
 // ---- 3-D: a globe, opaque until asked to be glass --------------------------------------------------
 const sphere = {
   traces(spec) {
     const many = page.panels.length > 1, lines = { type: "scatter3d", mode: "lines", hoverinfo: "skip" };
     return [
-      ...page.colors.map(color => ({ type: "scatter3d", mode: "markers", hoverinfo: "none",  // circles draw far slower
+      ...colors.map(color => ({ type: "scatter3d", mode: "markers", hoverinfo: "none",  // circles draw far slower
         marker: { color, symbol: "diamond", size: 1.7 * dotSize(spec), line: { width: 0 } } })),
+      { type: "scatter3d", mode: "markers", hoverinfo: "none", marker: { symbol: "diamond-open", size: 3 } },
+      { type: "scatter3d", mode: "markers", hoverinfo: "none", marker: { symbol: "diamond", size: 5, line: { color: INK, width: 2 } } },
       { ...lines, line: { width: 4 } },
       { ...lines, mode: "markers",
-        marker: { color: "#ffffff", size: many ? 4 : 5, symbol: "diamond", line: { color: INK, width: 2 } } },
+        marker: { color: paint("--paper"), size: many ? 4 : 5, symbol: "diamond", line: { color: INK, width: 2 } } },
       { ...lines, mode: "text", textfont: { size: many ? 15 : 20, weight: 700, family: "Arial, sans-serif", color: INK } },
-      { ...lines, ...graticule(), line: { color: "#c9ccd1", width: 1 } },
-      { type: "mesh3d", ...globe(), color: "#f6f7f9", hoverinfo: "skip",
+      { ...lines, ...graticule(), line: { color: paint("--grid"), width: 1 } },
+      { type: "mesh3d", ...globe(), color: paint("--globe"), hoverinfo: "skip",
         lighting: { ambient: .93, diffuse: .12, specular: 0 } },
     ];
   },
@@ -180,28 +212,30 @@ const sphere = {
     return { scene: { xaxis: axis, yaxis: axis, zaxis: axis, aspectmode: "manual", aspectratio: cube(),
       dragmode: false, camera: camera() } };
   },
-  frame(moment, units) {
-    const dots = moment.rows.map(members => line(members.map(row => units[row])));
-    const caps = [], colors = [], names = { x: [], y: [], z: [], text: [] };
+  place: ({ units }, row) => units[row],
+  stranger: place => place,
+  frame(moment) {
+    const caps = [], rings = [], names = { x: [], y: [], z: [], text: [] };
     moment.classes.forEach((one, label) => {
       if (!one || !shown[label]) return;
       const { mean, radius } = one, ring = cap(mean, radius);
       caps.push(...ring, null);
-      colors.push(...Array(ring.length + 1).fill(page.colors[label]));
+      rings.push(...Array(ring.length + 1).fill(color(label)));
       const place = cap(mean, radius + 2)[45];  // above the ring
       ["x", "y", "z"].forEach((axis, i) => names[axis].push(1.16 * place[i]));
-      names.text.push(moment.rows.length > 40 ? "" : onPlot[label]);
+      names.text.push(moment.classes.length > 40 || behind(place) ? "" : onPlot[label]);
     });
     const directions = page.classes.flatMap((_, label) =>
       shown[label] ? [at(moment.directions, label, 3).map(v => 1.03 * v)] : []);
-    const update = [...dots, line(caps), line(directions), names];
+    const update = [line(caps), line(directions), names];
     return { x: update.map(t => t.x), y: update.map(t => t.y), z: update.map(t => t.z),
       text: update.map(t => t.text ?? ""),
-      "line.color": update.map((_, i) => i === page.classes.length ? colors : INK) };
+      "line.color": update.map((_, i) => i ? INK : rings) };
   },
 };
 const FIRST = { azimuth: 29, elevation: 23, zoom: 1.85 };
-const look = { ...FIRST };  // degrees; one look for all spheres
+const look = { ...FIRST, ...Object.fromEntries(numbersIn("camera").map((value, i) => [Object.keys(FIRST)[i], value])) };  // degrees; one look for all spheres
+const behind = place => place.reduce((sum, v, i) => sum + v * onSphere(look.azimuth, look.elevation)[i], 0) < 0 && $("glass").getAttribute("aria-pressed") === "false";
 const cube = () => ({ x: look.zoom, y: look.zoom, z: look.zoom });
 function camera() {
   const [x, y, z] = onSphere(look.azimuth, look.elevation).map(v => 1.6 * v);
@@ -239,41 +273,143 @@ function graticule() {
 class Panel {
   constructor(spec) {
     this.spec = spec;
-    this.kind = spec.dim === 2 ? circle : sphere;
-    this.final = sample(spec.final);
-    this.replay = spec.replay && sample(spec.replay);
+    this.kind = { 2: circle, 3: sphere, 4: flat }[spec.kind];
+    this.final = sample(spec.final, this.kind);
+    this.replay = spec.replay && sample(spec.replay, this.kind);
+    this.others = spec.unseen && strangersOf(spec, this.kind);
     this.root = element("section", "panel");
     if (page.panels.length + page.cards.length > 1) this.root.append(heading(spec));
-    this.plot = element("div", "plot");
-    this.root.append(this.plot);
-    this.svg = spec.track && this.root.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
+    this.told = element("span");  // how this head fares on the chosen images
+    const about = this.root.appendChild(element("div", "about"));
+    about.append(element("span", "", spec.projection), this.told);
+    this.plot = this.root.appendChild(element("div", "plot"));
+    this.svg = spec.track && spec.replay && this.root.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
     this.svg?.setAttribute("class", "track");
   }
   async start() {
-    const layout = { margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, hovermode: "closest", paper_bgcolor: "#fff",
-      plot_bgcolor: "#fff", uirevision: 1, ...this.kind.layout() };
-    const config = { displayModeBar: false, responsive: true, scrollZoom: page.panels.length === 1, doubleClick: false,
+    const paper = paint("--plot"), kept = numbersIn("view");
+    const layout = { margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, hovermode: "closest", paper_bgcolor: paper, plot_bgcolor: paper,
+      modebar: { bgcolor: "transparent", color: paint("--soft"), activecolor: INK }, uirevision: 1, ...this.kind.layout() };
+    const filename = this.spec.name.replace(/[^\w.=-]+/g, "_"), image = format => ({ format, filename, width: 900, height: 900 });
+    const svg = { name: "SVG", title: "save as SVG", icon: Plotly.Icons.disk, click: plot => Plotly.downloadImage(plot, image("svg")) };
+    const config = { displaylogo: false, displayModeBar: true, responsive: true, scrollZoom: page.panels.length === 1, doubleClick: false,
+      modeBarButtons: [...(this.kind === sphere ? [] : [["pan2d", "lasso2d"]]), ["toImage", svg]], toImageButtonOptions: { ...image("png"), scale: 2 },
       plotGlPixelRatio: Math.max(1, devicePixelRatio) };
+    if (this.kind !== sphere && kept.length === 4) Object.assign(layout.xaxis, { range: kept.slice(0, 2) }), Object.assign(layout.yaxis, { range: kept.slice(2) });
     await Plotly.newPlot(this.plot, this.kind.traces(this.spec), layout, config);
-    this.plot.on("plotly_hover", event => hover(this, event));
-    this.plot.on("plotly_unhover", () => { $("tip").style.display = "none"; });
-    if (this.kind === sphere) grip(this.plot);
+    this.plot.on("plotly_hover", event => { this.under = this.image(event.points[0]); hover(this, event.points[0]); });
+    this.plot.on("plotly_unhover", () => { this.under = undefined; $("tip").style.display = "none"; });
+    if (this.kind === sphere) return grip(this);
+    this.plot.on("plotly_click", event => pick(this, this.image(event.points[0])));
+    this.plot.on("plotly_selected", event => event && lasso(this, event.points.map(point => this.image(point)).filter(id => id !== undefined)));
+    this.plot.on("plotly_relayout", change => {
+      const { xaxis, yaxis } = this.plot.layout;
+      if ("xaxis.range[0]" in change && page.panels.length === 1) remember("view", [...xaxis.range, ...yaxis.range].map(v => v.toFixed(3)).join());
+    });
   }
   moment(epoch) {  // from the last snapshot on: the whole test split
     const all = this.replay, final = this.final;
-    if (!all || epoch >= all.epochs.at(-1)) return { ...final, ...final.moments[0] };
+    if (!all || epoch >= all.epochs.at(-1)) return { ...final, ...final.moments[0], others: this.others };
     const next = Math.max(1, all.epochs.findIndex(e => e > epoch));
     const share = Math.max(0, (epoch - all.epochs[next - 1]) / (all.epochs[next] - all.epochs[next - 1]));
     return { ...all, ...glide(all.moments[next - 1], all.moments[next], share) };
   }
   draw(epoch) {
-    const moment = this.now = this.moment(epoch), dim = this.spec.dim;
-    moment.units = Array.from(moment.labels, (_, row) => at(moment.points, row, dim));
-    const update = this.kind.frame(moment, moment.units, this.spec);
-    update.visible = update.x.map((_, trace) => shown[trace] ?? true);
+    const moment = this.now = this.moment(epoch), dim = this.kind === sphere ? 3 : 2;
+    const vector = this.kind === flat ? (points, row) => [points[2 * row], points[2 * row + 1]] : (points, row) => at(points, row, dim);
+    moment.units = Array.from(moment.labels, (_, row) => vector(moment.points, row));
+    moment.drawn = colors.map(() => []);  // rows of each group
+    moment.labels.forEach((label, row) => {
+      if (shown[label] && !(only && moment.predicted?.[row] === label)) moment.drawn[label % GROUPS].push(row);
+    });
+    const dots = moment.drawn.map(rows => line(rows.map(row => this.kind.place(moment, row))));
+    const others = moment.others && strangers && !only ? moment.others : { spots: [], labels: [] };
+    const update = this.kind.frame(moment, this.spec), marked = this.marked(), before = Array(GROUPS + 2).fill(undefined);
+    for (const key in update) update[key] = [...before, ...update[key]];
+    [...dots, line(others.spots), line(marked.spots)].forEach((trace, i) => ["x", "y", "z"].forEach(axis => { if (axis in update) update[axis][i] = trace[axis]; }));
+    update["marker.color"] = [...before.slice(2), Array.from(others.labels, label => color(Math.max(0, label))), marked.colors, ...Array(update.x.length - GROUPS - 2).fill(undefined)];
     if (this.svg) track(this.svg, this.spec.track, epoch);
-    return Plotly.restyle(this.plot, update, update.x.map((_, trace) => trace));
+    const annotations = this.kind.notes?.(moment) ?? [];  // names: dots would hide what a trace writes
+    return Plotly.update(this.plot, update, { annotations }, update.x.map((_, trace) => trace));
   }
+  marked() {  // the chosen images that are in the plot now
+    const rows = [...this.now.ids.keys()].filter(row => chosen.ids.has(this.now.ids[row]));
+    const others = this.now.others ? [...this.now.others.ids.keys()].filter(i => chosen.ids.has(this.now.others.ids[i])) : [];
+    return { spots: [...rows.map(row => this.kind.place(this.now, row)), ...others.map(i => this.others.spots[i])],
+      ids: [...rows.map(row => this.now.ids[row]), ...others.map(i => this.others.ids[i])],
+      colors: [...rows.map(row => color(this.now.labels[row])), ...others.map(i => color(Math.max(0, this.others.labels[i])))] };
+  }
+  mark() {
+    const { spots, colors } = this.marked(), { x, y, z } = line(spots), all = this.final.predicted;
+    const rows = [...this.final.ids.keys()].filter(row => chosen.ids.has(this.final.ids[row]));
+    const wrong = all ? rows.filter(row => all[row] !== this.final.labels[row]).length : 0;
+    this.told.textContent = rows.length && all ? `${wrong} of the ${rows.length} chosen misclassified` : "";
+    return Plotly.restyle(this.plot, { x: [x], y: [y], ...(this.kind === sphere && { z: [z] }), "marker.color": [colors] }, [CHOSEN]);
+  }
+  image(point) {  // which one: its row in the test split, unseen ones after those
+    const { curveNumber: trace, pointNumber: i } = point;
+    if (trace < GROUPS) return this.now.ids[this.now.drawn[trace][i]];
+    return trace === UNSEEN ? this.others.ids[i] : trace === CHOSEN ? this.marked().ids[i] : undefined;
+  }
+  about(id) {  // what is known of an image, and where it is among those of the page
+    const { final, others, spec } = this, n = final.ids.length;
+    this.places ??= new Map([...final.ids, ...(others?.ids ?? [])].map((id, place) => [id, place]));
+    const place = this.places.get(id), replayed = place === undefined ? this.replay?.ids.indexOf(id) : -1;
+    if (replayed >= 0) return { place, label: this.replay.labels[replayed], name: page.short[this.replay.labels[replayed]], picture: this.replay.images?.[replayed] ?? -1 };
+    if (place >= n) return { place, label: others.labels[place - n], unseen: true, name: spec.unseen.names[others.labels[place - n]] ?? "unknown", picture: -1 };
+    return { place, label: final.labels[place], name: page.short[final.labels[place]], predicted: final.predicted?.[place], picture: final.images?.[place] ?? -1 };
+  }
+  nearest(place) {  // [image, degrees] of each, nearest first
+    this.near ??= { rows: integers(this.spec.nearest.rows), degrees: unpack(this.spec.nearest.degrees, Uint16Array) };
+    const { count } = this.spec.nearest, ids = [...this.places.keys()];
+    return Array.from({ length: place === undefined ? 0 : count }, (_, i) => place * count + i).filter(i => this.near.rows[i] >= 0)
+      .map(i => [ids[this.near.rows[i]], this.near.degrees[i] / 100]);
+  }
+}
+function strangersOf(spec, kind) {  // images of classes that training has not seen
+  const rows = integers(spec.unseen.rows), points = (kind === flat ? places : vectors)(spec.unseen.points), dim = points.length / rows.length;
+  const spots = Array.from(rows, (_, i) => kind.stranger(kind === flat ? [...points.subarray(2 * i, 2 * i + 2)] : at(points, i, dim)));
+  return { labels: integers(spec.unseen.labels), ids: rows.map(row => spec.total + row), spots };
+}
+
+// ---- chosen images: those of a lasso, or one with its nearest neighbours; the same in every plot ---------
+const chosen = { ids: new Set() };
+function choosing(panel, title, tiles) {  // tiles: [image, degrees]
+  chosen.ids = new Set(tiles.map(([id]) => id));
+  const moves = $("tray").hidden !== !tiles.length;
+  $("tray").hidden = !tiles.length;
+  if (moves && panels.length === 1) Plotly.Plots.resize(panels[0].plot);
+  document.querySelector("#tray b").textContent = title;
+  document.querySelector("#tray div").replaceChildren(...tiles.slice(0, 60).map(([id, degrees]) => {
+    const one = panel.about(id), tile = element("button", "tile"), dot = element("i");
+    dot.style.background = color(Math.max(0, one.label));
+    if (one.picture >= 0) tile.append(thumbnail(page.sprites[panel.spec.sprite], pictures[panel.spec.sprite], one.picture));
+    const name = element("span", "", one.name);
+    name.prepend(dot);
+    tile.append(name, element("small", "", degrees === undefined ? "" : `${degrees.toFixed(1)}°`));
+    tile.title = `${one.name}${one.unseen ? ", an unseen class" : ""}${mistaken(one)}: its nearest neighbours`;
+    tile.onclick = () => pick(panel, id);
+    return tile;
+  }));
+  return Promise.all(panels.map(panel => panel.mark()));
+}
+const mistaken = one => one.predicted === undefined || one.predicted === one.label ? "" : `, taken for ${page.short[one.predicted]}`;
+function pick(panel, id) {
+  if (id === undefined) return;
+  const one = panel.about(id), tiles = panel.nearest(one.place);
+  remember("image", `${page.panels.indexOf(panel.spec)},${id}`);
+  const where = panels.length > 1 ? ` under ${panel.spec.name}` : "";
+  return choosing(panel, `${one.name}${mistaken(one)} and its ${tiles.length} nearest by angle${where}`, [[id], ...tiles]);
+}
+function lasso(panel, ids) {
+  Plotly.relayout(panel.plot, { selections: [] });
+  Plotly.restyle(panel.plot, { selectedpoints: [null] });
+  remember("image", null);
+  choosing(panel, `${ids.length} chosen${panels.length > 1 ? ", the same in every plot" : ""}`, ids.map(id => [id]));
+}
+function unchoose() {
+  remember("image", null);
+  choosing(panels[0], "", []);
 }
 function element(tag, kind, text) {
   const made = document.createElement(tag);
@@ -335,33 +471,37 @@ function track(svg, curve, epoch) {  // how the margin opened, with the predicte
 let pointer = { clientX: 0, clientY: 0 };  // the spheres' hover events do not always say where
 addEventListener("pointermove", event => { pointer = event; }, true);
 const pictures = page.sprites.map(sprite => Object.assign(new Image(), { src: sprite.uri }));
-function hover(panel, event) {
-  const point = event.points[0], label = point.curveNumber, now = panel.now;
-  if (label >= page.classes.length) return;
-  const row = now.rows[label][point.pointNumber], own = now.units[row], dim = panel.spec.dim;
-  const directions = page.classes.map((_, other) => angle(own, at(now.directions, other, dim)));
-  const others = page.classes.map((_, other) => other).filter(other => other !== label);
-  const rival = others.sort((a, b) => directions[a] - directions[b])[0];
-  const title = element("b"), dot = element("i"), table = element("table"), side = element("div");
-  dot.style.background = page.colors[label];
-  title.append(dot, page.classes[label]);
-  const tell = (what, degrees) => {
+function hover(panel, point) {
+  const id = panel.image(point);
+  if (id === undefined) return;
+  const one = panel.about(id), title = element("b"), dot = element("i"), table = element("table"), side = element("div");
+  dot.style.background = color(Math.max(0, one.label));
+  title.append(dot, one.name);
+  side.append(title, element("div", "soft", one.unseen ? "unseen class" : mistaken(one).slice(2)), table);
+  const angles = panel.now.ids.indexOf(id) >= 0 && !one.unseen ? anglesOf(panel, panel.now.ids.indexOf(id)) : [];
+  for (const [what, degrees] of angles) {
     const row = table.insertRow();
     for (const text of [what, `${degrees.toFixed(1)}°`]) row.insertCell().textContent = text;
-  };
-  tell("to its class centre", angle(own, now.classes[label]?.mean ?? own.map(() => NaN)));
-  tell("to its class direction", directions[label]);
-  const nearer = directions[rival] < directions[label] ? " (nearer)" : "";
-  if (others.length) tell(`to that of ${page.short[rival]}${nearer}`, directions[rival]);
-  side.append(title, table);
+  }
   const tip = $("tip");
   tip.replaceChildren(side);
-  const image = now.images ? now.images[row] : -1;
-  if (image >= 0) tip.prepend(thumbnail(page.sprites[panel.spec.sprite], pictures[panel.spec.sprite], image));
+  if (one.picture >= 0) tip.prepend(thumbnail(page.sprites[panel.spec.sprite], pictures[panel.spec.sprite], one.picture));
   tip.style.display = "flex";
   const { clientX, clientY } = pointer, box = tip.getBoundingClientRect();
-  tip.style.left = `${clientX + 18 + box.width > innerWidth ? clientX - 18 - box.width : clientX + 18}px`;
+  tip.style.left = `${Math.max(6, clientX + 18 + box.width > innerWidth ? clientX - 18 - box.width : clientX + 18)}px`;
   tip.style.top = `${Math.max(6, Math.min(clientY + 14, innerHeight - box.height - 6))}px`;
+}
+function anglesOf({ now, kind }, row) {
+  const label = now.labels[row], dim = kind === sphere ? 3 : 2;
+  let centre, own, rival, nearest;
+  if (kind === flat) [[centre, own, nearest], rival] = [now.told.map(told => told[row] / 100), now.rival[row]];
+  else {
+    const directions = page.classes.map((_, other) => angle(now.units[row], at(now.directions, other, dim)));
+    rival = page.classes.map((_, other) => other).filter(other => other !== label).sort((a, b) => directions[a] - directions[b])[0];
+    [centre, own, nearest] = [angle(now.units[row], now.classes[label]?.mean ?? now.units[row].map(() => NaN)), directions[label], directions[rival]];
+  }
+  const others = page.classes.length > 1 ? [[`to that of ${page.short[rival]}${nearest < own ? " (nearer)" : ""}`, nearest]] : [];
+  return [["to its class centre", centre], ["to its class direction", own], ...others];
 }
 function thumbnail({ width, height, columns }, picture, index) {
   const canvas = Object.assign(element("canvas"), { width, height });
@@ -387,6 +527,7 @@ async function draw() {
   await Promise.all(panels.map(panel => panel.draw(epochNow())));
   $("slider").value = position;
   const epoch = Math.min(epochNow(), page.stops.at(-1)), total = Math.max(...page.panels.map(spec => spec.total));
+  remember("epoch", epochNow() === Infinity ? null : epochNow().toFixed(1));
   const drawn = Math.max(...panels.map(panel => panel.now.labels.length)), count = n => n.toLocaleString("en");
   $("when").textContent = `epoch ${epoch.toFixed(0)} · ` +
     (drawn === total ? `all ${count(total)} samples` : `${count(drawn)} of ${count(total)} samples`);
@@ -412,16 +553,24 @@ async function play() {
 function turn(azimuth, elevation) {  // every sphere at once, at most once a frame
   look.azimuth = azimuth;
   look.elevation = Math.max(-89, Math.min(89, elevation));
+  remember("camera", Object.values(look).map(v => v.toFixed(2)).join());
   turn.waiting ??= requestAnimationFrame(() => {
     turn.waiting = null;
     for (const panel of spheres) Plotly.relayout(panel.plot, { "scene.camera": camera() });
   });
+  clearTimeout(turn.names);
+  turn.names = setTimeout(draw, 200);  // those of classes that are behind now are taken away
 }
 function zoom(factor) {
   look.zoom = Math.max(1, Math.min(20, look.zoom * factor));
+  remember("camera", Object.values(look).map(v => v.toFixed(2)).join());
   for (const panel of spheres) Plotly.relayout(panel.plot, { "scene.aspectratio": cube() });
 }
-function grip(plot) {  // drag to turn: plotly's own way overshoots when frames are slow, and cannot be linked
+function grip(panel) {  // drag to turn: plotly's own way overshoots when frames are slow, and cannot be linked
+  const { plot } = panel;
+  plot.addEventListener("pointerup", event => {
+    if (held && Math.hypot(event.clientX - held.x, event.clientY - held.y) < 4) pick(panel, panel.under);
+  }, true);
   plot.addEventListener("pointerdown", event => {
     held = { ...look, x: event.clientX, y: event.clientY, scale: 160 / plot.clientHeight };
     if (spinning) spin();
@@ -451,7 +600,7 @@ async function spin() {
 function legend() {
   page.classes.forEach((name, label) => {
     const chip = element("button", "class"), dot = element("i");
-    dot.style.background = page.colors[label];
+    dot.style.background = color(label);
     chip.append(dot, name, element("small", "", page.counts[label].toLocaleString("en")));
     chip.title = "click: hide or show · double click: only this class";
     chip.onclick = () => { shown[label] = !shown[label]; refresh(); };
@@ -460,16 +609,34 @@ function legend() {
   });
   if (page.classes.length > 12) $("legend").className = "long";
   refresh.chips = [...$("legend").children];
+  const unseen = page.panels.find(spec => spec.unseen)?.unseen, chip = element("button", "class");
+  if (!unseen) return;
+  chip.append(element("i", "hollow"), "unseen classes", element("small", "", unseen.names.length.toLocaleString("en")));
+  chip.onclick = () => { chip.setAttribute("aria-pressed", strangers = !strangers); draw(); };
+  $("legend").append(chip);
 }
 function refresh() {
   refresh.chips.forEach((chip, label) => chip.setAttribute("aria-pressed", shown[label]));
   return draw();
 }
+function find(text) {  // only the classes whose names hold it
+  const wanted = text.trim().toLowerCase();
+  page.classes.forEach((name, label) => {
+    shown[label] = name.toLowerCase().includes(wanted);
+    refresh.chips[label].hidden = !shown[label];
+  });
+  remember("find", wanted);
+}
+function misclassified(wanted) {
+  only = wanted;
+  $("only").setAttribute("aria-pressed", only);
+  remember("only", only ? "misclassified" : "");
+}
 async function start() {
   await choose();
   panels = page.panels.map(spec => new Panel(spec));
   spheres = panels.filter(panel => panel.kind === sphere);
-  position = Math.max(0, page.stops.length - 1);
+  position = state.has("epoch") ? place(Number(state.get("epoch"))) : Math.max(0, page.stops.length - 1);
   document.querySelector("h1").textContent = page.title;
   $("subtitle").textContent = page.subtitle;
   const alone = page.panels.length + page.cards.length === 1;
@@ -479,6 +646,8 @@ async function start() {
   document.querySelector("footer").textContent =
     `${page.notes} ${hand} Click a class to hide or show it, double click to see it alone.`;
   $("bar").hidden = document.querySelector("footer").hidden = !panels.length;
+  $("only").hidden = !panels.some(panel => panel.final.predicted);
+  $("find").hidden = page.classes.length < 6;
   if (alone) document.querySelector("header").append(facts(page.panels[0]));
   document.body.className = alone ? "alone" : "";
   $("panels").append(...panels.map(panel => panel.root), ...page.cards.map(card));
@@ -492,19 +661,43 @@ async function start() {
     const glass = $("glass").getAttribute("aria-pressed") === "false";
     $("glass").setAttribute("aria-pressed", glass);
     for (const { plot } of spheres) Plotly.restyle(plot, { visible: !glass }, [plot.data.length - 1]);
+    draw();
   };
-  $("all").onclick = () => { shown.fill(true); refresh(); };
+  $("all").onclick = () => { $("find").value = ""; find(""); misclassified(false); refresh(); };
+  $("find").oninput = () => { find($("find").value); refresh(); };
+  $("only").onclick = () => { misclassified(!only); draw(); };
+  document.querySelector("#tray .close").onclick = unchoose;
   $("reset").onclick = () => {
     turn(FIRST.azimuth, FIRST.elevation);
     zoom(FIRST.zoom / look.zoom);
-    for (const { plot, kind } of panels) if (kind === circle)
-      Plotly.relayout(plot, { "xaxis.range": [-ROOM, ROOM], "yaxis.range": [-1.62, 1.62] });
+    for (const { plot, kind } of panels) if (kind !== sphere) {
+      const { xaxis, yaxis } = kind.layout();
+      Plotly.relayout(plot, { "xaxis.range": xaxis.range, "yaxis.range": yaxis.range });
+    }
+    for (const key of ["view", "camera"]) remember(key, null);
   };
   addEventListener("resize", () => panels.forEach(panel => panel.svg && track(panel.svg, panel.spec.track, epochNow())));
   if (alone && panels[0].svg) $("rail").prepend(panels[0].svg);
   legend();
+  await Promise.all(pictures.map(picture => picture.decode()));
   for (const panel of panels) await panel.start();
+  if (state.has("find")) find($("find").value = state.get("find"));
+  if (state.has("only")) misclassified(true);
   if (panels.length) await refresh();
+  const [own, id] = numbersIn("image");
+  if (panels[own]) pick(panels[own], id);
   document.body.dataset.ready = "yes";
 }
+addEventListener("click", event => { if (event.detail) event.target.closest?.("button")?.blur(); }, true);  // or space would press it again
+addEventListener("keydown", event => {
+  if (event.key === "Escape") {
+    if (!$("tray").hidden) unchoose();
+    else if (parent !== window) parent.postMessage("Escape", "*");  // the report's dialog
+  }
+  if (event.target.matches("input, button") || page.stops.length < 2) return;
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (by) seek(Math.max(0, Math.min(page.stops.length - 1, Math.round(position) + by)), 250);
+  if (event.key === " ") play();
+  if (by || event.key === " ") event.preventDefault();
+});
 start();

@@ -13,6 +13,16 @@ function shown(metric, value) {
   return minus(metric.digits === null ? String(+scaled.toPrecision(4)) : scaled.toFixed(metric.digits));
 }
 
+// ---- the address keeps the filter, the order, the brush and the open run -------------------------------
+const state = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+function remember(key, value) {
+  if ((state.get(key) ?? "") === (value ?? "")) return;
+  if (value) state.set(key, value);
+  else state.delete(key);
+  clearTimeout(remember.later);
+  remember.later = setTimeout(() => history.replaceState(null, "", state.size ? `#${state}` : location.pathname), 200);
+}
+
 // ---- figures: the page's ink on no paper, light or dark ----------------------------------------------
 function themed(layout) {
   const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink"), line = style.getPropertyValue("--line");
@@ -24,7 +34,8 @@ const figures = new Map();
 function draw(place, { data, layout }) {
   figures.set(place, { data, layout });
   if (layout.height) place.style.height = `${layout.height}px`;
-  return Plotly.react(place, data, themed(layout), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+  const svg = { name: "SVG", title: "save as SVG", icon: Plotly.Icons.disk, click: plot => Plotly.downloadImage(plot, { format: "svg" }) };
+  return Plotly.react(place, data, themed(layout), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], modeBarButtonsToAdd: [svg] });
 }
 const dark = matchMedia("(prefers-color-scheme: dark)"), follow = () => document.documentElement.classList.toggle("dark", dark.matches);  // as DataTables asks
 follow();
@@ -62,15 +73,17 @@ function plain(cell, kind) {  // what a reader sees of a cell
 }
 function table(name, { columns, rows }, more = {}) {
   const place = part(name, "table"), first = more.select ? [{ data: null, defaultContent: "", orderable: false, render: DataTable.render.select() }] : [];
+  const key = `${name} order`, kept = (state.get(key) ?? "").split(",").filter(Boolean).map((part, i) => i ? part : Number(part));
   const choosable = columns.flatMap((one, index) => "hidden" in one ? [index + first.length] : []);
   const made = new DataTable(place, {
-    data: rows, columns: [...first, ...columns.map(column)], order: [], pageLength: 50, lengthMenu: [10, 50, 200, { label: "all", value: -1 }],
+    data: rows, columns: [...first, ...columns.map(column)], order: kept.length ? [kept] : [], pageLength: 50, lengthMenu: [10, 50, 200, { label: "all", value: -1 }],
     scrollX: true, scrollCollapse: true, deferRender: true, autoWidth: false, fixedColumns: innerWidth > 640 ? { start: first.length + 1 } : false,
     layout: { topStart: choosable.length ? { buttons: [{ extend: "colvis", text: "Metrics shown", columns: choosable }] } : null, topEnd: null,
       bottomStart: rows.length > 10 ? "info" : null, bottomEnd: rows.length > (more.pageLength ?? 50) ? ["pageLength", "paging"] : null },
     language: { emptyTable: "Nothing here.", zeroRecords: "No run passes the filter.", info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(of _MAX_)", lengthMenu: "_MENU_ a page" },
     ...more,
   });
+  made.on("order", () => remember(key, (made.order()[0] ?? []).slice(0, 2).join()));
   place.closest(".dt-container").addEventListener("click", event => {
     const row = event.target.closest("tbody tr"), opens = event.target.closest(".open, .thumbnail");
     if (row && opens) view(made.row(row).data());
@@ -117,6 +130,9 @@ function apply() {
   runs.search.fixed("kept", (text, row, index) =>
     conditions.every(one => one.passes(readable[index])) && chosen.every(one => readable[index].values[one.dataset.index] === one.value) &&
     [...kept].every(([axis, ranges]) => ranges.some(([low, high]) => { const at = report.parallel.data[0].dimensions[axis].values[index]; return at >= low && at <= high; }))).draw();
+  remember("filter", $("filter").value);
+  remember("brush", [...kept].map(([axis, ranges]) => [axis, ...ranges.flat().map(value => +value.toPrecision(6))].join()).join(";"));
+  for (const { dataset, value } of document.querySelectorAll("#runs .bar select")) remember(report.tables.runs.columns[dataset.index].name, value);
   const left = runs.rows({ search: "applied" }).count(), all = report.tables.runs.rows.length, problem = conditions.find(one => one.problem)?.problem;
   part("runs", "output").textContent = problem ?? (left === all ? `${all.toLocaleString("en")} runs` : `${left.toLocaleString("en")} of ${all.toLocaleString("en")} runs`);
 }
@@ -124,22 +140,25 @@ report.tables.runs.columns.forEach(({ choice, title }, index) => {
   const values = choice ? [...new Set(readable.map(row => row.values[index]))].sort((a, b) => compare(a, b, 1)) : [];
   if (values.length < 2) return;
   const options = ["", ...values].map(value => element("option", { value, textContent: value || "all" }));
-  const select = element("select", { onchange: apply }, ...options);
+  const select = element("select", { onchange: apply, value: "" }, ...options);
+  if (values.includes(state.get(report.tables.runs.columns[index].name))) select.value = state.get(report.tables.runs.columns[index].name);
   select.dataset.index = index;
   $("clear").before(element("label", {}, title, select));
 });
+$("filter").value = state.get("filter") ?? "";
 $("filter").oninput = apply;
 $("clear").onclick = () => {
   $("filter").value = "";
   document.querySelectorAll("#runs .bar select").forEach(select => { select.value = ""; });
-  if (kept.size) drawParallel();
+  if (kept.size) kept.clear(), drawParallel();
   apply();
 };
+const brushed = (state.get("brush") ?? "").split(";").filter(Boolean).map(part => part.split(",").map(Number));
 
 // ---- all runs in parallel coordinates; keeping a part of an axis filters the table of runs -----------
 function drawParallel() {
-  kept.clear();
   const figure = structuredClone(report.parallel), place = part("parallel", ".plot");
+  for (const [axis, ranges] of kept) figure.data[0].dimensions[axis].constraintrange = ranges;
   place.style.minWidth = `${110 * figure.data[0].dimensions.length}px`;
   Plotly.purge(place);
   draw(place, figure);
@@ -151,8 +170,13 @@ function drawParallel() {
     apply();
   });
 }
-if (report.parallel) drawParallel();
-else $("parallel").hidden = true;
+if (report.parallel) {
+  for (const [axis, ...ends] of brushed) {
+    const ranges = ends.flatMap((low, i) => i % 2 ? [] : [[low, ends[i + 1]]]);
+    if (report.parallel.data[0].dimensions[axis]) kept.set(axis, ranges);
+  }
+  drawParallel();
+} else $("parallel").hidden = true;
 
 // ---- metrics against the margin ------------------------------------------------------------------------
 const choice = (name, titles, change) => {
@@ -266,6 +290,7 @@ function view(row) {
   const at = order().indexOf(viewed);
   $("before").disabled = at <= 0;
   $("after").disabled = at < 0 || at === order().length - 1;
+  remember("run", `${1 + report.tables.runs.rows.indexOf(viewed)}`);
   if (!$("viewer").open) $("viewer").showModal();
 }
 const step = by => { const next = order()[order().indexOf(viewed) + by]; if (next) view(next); };
@@ -273,10 +298,12 @@ $("close").onclick = () => $("viewer").close();
 $("before").onclick = () => step(-1);
 $("after").onclick = () => step(1);
 $("viewer").addEventListener("click", event => { if (event.target === $("viewer")) $("viewer").close(); });
-$("viewer").addEventListener("close", () => part("viewer", ".view").replaceChildren());  // stops what moves
+$("viewer").addEventListener("close", () => { part("viewer", ".view").replaceChildren(); remember("run"); });  // stops what moves
+addEventListener("message", ({ data }) => { if (data === "Escape") $("viewer").close(); });  // from inside the interactive view
 $("viewer").addEventListener("keydown", event => { if (event.key === "ArrowLeft") step(-1); if (event.key === "ArrowRight") step(1); });
 
 apply();
 document.querySelector("nav").append(...[...document.querySelectorAll("main > section:not([hidden])")].map(section =>
   element("a", { href: `#${section.id}`, textContent: section.querySelector("h2").textContent })));
+if (report.tables.runs.rows[state.get("run") - 1]) view(report.tables.runs.rows[state.get("run") - 1]);
 document.body.dataset.ready = "yes";
