@@ -196,9 +196,11 @@ def test_find_results_in_a_run_folder_and_in_no_folder(tmp_path: Path) -> None:
 def test_embeddings_round_trip_in_the_stated_types(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = (rng.normal(size=(20, 3)), rng.integers(0, 4, 20, dtype=np.int32), np.eye(4, 3))
+    assert Embeddings.load(Embeddings(*arrays).save(tmp_path / "without").parent).predicted is None
+    arrays = (*arrays, rng.integers(0, 4, 20, dtype=np.int32))
     Embeddings(*arrays).save(tmp_path)
     loaded = Embeddings.load(tmp_path)
-    assert [array.dtype for array in loaded] == [np.float32, np.int64, np.float32]
+    assert [array.dtype for array in loaded] == [np.float32, np.int64, np.float32, np.int64]
     for before, after in zip(arrays, loaded, strict=True):
         np.testing.assert_array_equal(after, np.asarray(before, after.dtype))
 
