@@ -81,8 +81,10 @@ def _remarks(result: Result) -> Mapping[str, str]:
     if arrays is None or not names:
         return {}
     data = arrays.embeddings
-    wrong = np.count_nonzero(arrays.predicted != data.labels)
-    found = {"accuracy": f"{wrong:,} of {len(data.labels):,} test images are wrong"}
+    found = {}
+    if data.predicted is not None:
+        wrong = np.count_nonzero(data.predicted != data.labels)
+        found["accuracy"] = f"{wrong:,} of {len(data.labels):,} test images are wrong"
     for name, pair in geometry.pairs_measured(data.embeddings, data.labels).items():
         both = " and ".join(_shortened(names[label]) for label in pair)
         found[name] = f"between {both}"

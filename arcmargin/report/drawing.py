@@ -240,7 +240,8 @@ def projection(
     x, y = points.T
     ax.scatter(x, y, s=1.6 * inches, c=colours[labels], alpha=0.4, lw=0, rasterized=True)
     for label in np.unique(labels) if names_fit(names, inches) else ():
-        _label(ax, *centres[label], names[label], inches)
+        x, y = centres[label]
+        _label(ax, x, y, names[label], inches)
     return shown.share
 
 

@@ -224,12 +224,12 @@ def _side_by_side(
         first = grouped[alike[position]].finished[0]
         with contextlib.suppress(Damaged):  # the report names it
             data = arrays.embeddings(first)
-            addresses = (
+            picture, page = (
                 os.path.relpath((first.folder or out) / f"embedding.{suffix}", out)
                 for suffix in ("png", "html")
             )
             moments, unseen = arrays.snapshots(first, data), arrays.unseen(first)
-            runs.append(interactive.Run(first, data, moments, *addresses, unseen))
+            runs.append(interactive.Run(first, data, moments, picture, page, unseen))
             members.append(alike[position])
     if len(runs) < (2 if projection == KINDS[0] else 1):
         return {}, {}

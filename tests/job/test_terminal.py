@@ -40,7 +40,7 @@ def on_the_circle(degrees, width=5.0, names=None, wrong=0):
         "cosface",
         m3=0.1495,
         metrics=metrics,
-        arrays=Arrays(data, predicted, snapshots),
+        arrays=Arrays(data._replace(predicted=predicted), snapshots),
         class_names=names,
         num_classes=len(names),
     )
