@@ -77,7 +77,10 @@ def _wrapped(beginning: str, text: str, width: int) -> list[str]:
 
 def _settable(config: Any, prefix: str = "") -> Iterator[str]:
     """Top-level keys first, then those of groups; none that follows another key."""
-    own = {f"{prefix}{k}": v for k, v in config.items() if k != "hydra" and not k.startswith("_")}
+    hidden = ("hydra", "space")  # a study's space is a head's own
+    own = {
+        f"{prefix}{k}": v for k, v in config.items() if k not in hidden and not k.startswith("_")
+    }
     plain = (key for key, value in own.items() if not isinstance(value, dict))
     yield from (key for key in plain if not _FOLLOWS.fullmatch(str(own[key])))
     for key, value in own.items():

@@ -17,6 +17,7 @@ SETTINGS = (
     "header", "m1", "m2", "m3", "s", "in_formula", "gap_deg", "dataset", "embedding_dim",
     "num_classes", "backbone", "optimizer", "epochs", "batch_size", "threads", "seed",
 )  # fmt: skip
+REAL = ("m1", "m2", "m3", "s", "gap_deg")
 STUDY = ("stage", "score", "trials", "epochs", "tuned")  # of a fair comparison
 # Two runs are of one configuration when they differ in none of these.
 CONFIGURATION = (
@@ -98,6 +99,7 @@ def read_results(runs: pd.DataFrame) -> list[Result]:
 
 def _result(row: dict[str, Any]) -> Result:
     settings = {key: row[key] for key in SETTINGS if row.get(key) is not None}
+    settings |= {key: float(settings[key]) for key in REAL if key in settings}  # 4 is s = 4.0
     overrides = (row.get("overrides") or "").split()
     study = {name: row[f"study_{name}"] for name in STUDY if row.get(f"study_{name}") is not None}
     if study:

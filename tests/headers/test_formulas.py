@@ -184,6 +184,7 @@ def test_ramp() -> None:
     torch.testing.assert_close(header(embeddings, labels), header.logits(embeddings))
 
 
+@pytest.mark.long
 def test_compiled_by_inductor() -> None:
     import jaxtyping
 

@@ -44,7 +44,7 @@ def test_the_catalogue_is_complete() -> None:
 def test_every_yaml_cites_its_source_and_sets_only_what_acts(preset: str) -> None:
     text = (CONF / "header" / f"{preset}.yaml").read_text()
     assert text.startswith("# @package _global_\n#")
-    assert set(yaml.safe_load(text)) <= {"defaults", "m1", "m2", "m3", "matched", "header"}
+    assert set(yaml.safe_load(text)) <= {"defaults", "m1", "m2", "m3", "matched", "header", "space"}
     cfg = composed(preset)
     assert cfg.s == 30.0, "all presets share the scale, so that a comparison is fair"
     block = OmegaConf.to_container(cfg.header, resolve=False)
