@@ -47,10 +47,9 @@ def _task(cfg: DictConfig) -> float | None:
     # torch and Lightning come with these: --help and a typo answer at once.
     from arcmargin.sweeps import job
 
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    alone = hydra_config.mode != RunMode.MULTIRUN
-    return job.run_alone(cfg, folder) if alone else job.run_in_sweep(cfg, folder)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    return job.run_in_sweep(cfg, folder) if multirun else job.run_alone(cfg, folder)
 
 
 if __name__ == "__main__":
