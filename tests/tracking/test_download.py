@@ -1,5 +1,6 @@
 """Runs of many machines, as W&B has them, and the report on them."""
 
+import numpy as np
 import pytest
 from command_line import in_process
 from synthetic_records import make_result, write_sweep
@@ -41,7 +42,7 @@ def test_the_report_is_the_one_of_the_machine_that_made_the_runs(online, machine
     assert {file.name for file in there.files} <= {file.name for file in here.iterdir()}
     data = Embeddings.load(next(machine.glob("linear*")))
     fetched = Embeddings.load(next(here.parent.glob("linear*")))
-    assert all((a == b).all() for a, b in zip(data, fetched, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(data, fetched, strict=True))
 
 
 def test_only_the_training_runs_of_the_group(online, machine, tmp_path):
