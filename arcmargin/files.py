@@ -10,10 +10,8 @@ from typing import IO
 
 from arcmargin.errors import UserError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]  # Windows has none: processes there go without a lock
 
 log = logging.getLogger("arcmargin")
 
@@ -36,21 +34,25 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
             "folder"
         ) from error
     with file:
-        locked = fcntl is not None
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if not wait:
-                    raise UserError(
-                        f"another process works in {display_path(folder)}; wait for it to end, or "
-                        "choose another name"
-                    ) from error
-                log.warning("%s: another process works there; waiting", display_path(folder))
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks
-                locked = False
-        yield locked
+        yield _locked(file, folder, wait)
+
+
+def _locked(file: IO[str], folder: Path, wait: bool) -> bool:
+    if sys.platform == "win32":  # has no fcntl: processes there go without a lock
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not wait:
+            raise UserError(
+                f"another process works in {display_path(folder)}; wait for it to end, or choose "
+                "another name"
+            ) from error
+        log.warning("%s: another process works there; waiting", display_path(folder))
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        return False
+    return True
 
 
 def write_atomically(

@@ -21,7 +21,7 @@ class AdaCosHeader(CosineHeader):
     starting from √2·log(C − 1). `s` is a buffer: state_dict carries it.
     """
 
-    s: Tensor  # type: ignore[assignment]  # adapts here, a plain number in every other head
+    s: Tensor  # adapts here, a plain number in every other head
 
     def __init__(
         self,

@@ -16,8 +16,8 @@ def one_vs_all_loss(
     logits: Float[Tensor, "n c"],
     labels: Int[Tensor, " n"],
     *,
-    positive_weight: float,
-    negative_weight: float,
+    positive_weight: float | Tensor,
+    negative_weight: float | Tensor,
 ) -> Float[Tensor, ""]:
     """Mean over the labelled samples of w₊·log(1 + e^(−z_y)) + w₋·Σ_{j≠y} log(1 + e^(z_j))."""
     labelled = labels != IGNORE_INDEX
@@ -34,8 +34,8 @@ def balanced_bias(
     positive_logit: Callable[[np.ndarray], np.ndarray],
     negative_logit: Callable[[np.ndarray], np.ndarray],
     *,
-    positive_weight: float = 1.0,
-    negative_weight: float = 1.0,
+    positive_weight: float | Tensor = 1.0,
+    negative_weight: float | Tensor = 1.0,
 ) -> float:
     """The b added to logits at which attraction and repulsion balance at the start of a training.
 

@@ -31,7 +31,7 @@ class CosineHeader(Header):
         check_scale(s)
         if class_chunk is not None and class_chunk < 1:
             raise UserError(f"class_chunk must be at least 1 class, or null, got {class_chunk}")
-        self.s = float(s)
+        self.s: float | Tensor = float(s)
         self.class_chunk = class_chunk
 
     def logits(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:

@@ -86,7 +86,7 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
         description=_description(cfg, data),
     )
     _check_optimizer(module, str(cfg.optimizer.get("_target_")))
-    if cfg.backbone.get("frozen"):
+    if isinstance(backbone, Backbone) and cfg.backbone.get("frozen"):
         data = _features(data, backbone, module.augment)
         module.normalise = nn.Identity()
     if cfg.compile:
@@ -254,7 +254,7 @@ def _feasible_default(
     return {key: found}
 
 
-def build_backbone(group: DictConfig, image_shape: Sequence[int], embedding_dim: int) -> Backbone:
+def build_backbone(group: DictConfig, image_shape: Sequence[int], embedding_dim: int) -> nn.Module:
     """The backbone of a configuration's group, with the weights that it names."""
     settings: Any = OmegaConf.to_container(group, resolve=True)
     weights, frozen = settings.pop("weights", None), settings.pop("frozen", False)
@@ -267,7 +267,7 @@ def build_backbone(group: DictConfig, image_shape: Sequence[int], embedding_dim:
             "expected a torch.nn.Module from images to embeddings"
         )
     if weights is None:
-        return backbone  # type: ignore[return-value]  # any module will do
+        return backbone
     if not isinstance(backbone, Backbone):
         raise UserError(
             "backbone.weights go into the body of an arcmargin.backbones.Backbone, which "

@@ -219,10 +219,10 @@ def limits(one: Judged, tuned: Sequence[Tuned] = ()) -> list[str]:
             f"The test images are a sample too, the same for all heads: of a single run the "
             f"{contest.metric.title} is known to about ± {contest.metric.with_unit(own)} (95 %)."
         )
-    elif contest.name == "accuracy" and (step := _step(runs)) is not None:
+    elif contest.name == "accuracy" and (classes := _classes(runs)):
         found.append(
             "The test images are a sample too, the same for all heads"
-            f"{step}: intervals over seeds do not contain that."
+            f" ({classes} classes): intervals over seeds do not contain that."
         )
     if not one.study.tuned:
         found.append(
@@ -260,9 +260,10 @@ def _of_a_single_run(name: str, runs: Sequence[Result]) -> float | None:
     return float(np.median(halves)) if halves else None
 
 
-def _step(runs: Sequence[Result]) -> str | None:
-    classes = {run.settings.num_classes for run in runs} - {None}
-    return f" ({classes.pop()} classes)" if len(classes) == 1 else ""
+def _classes(runs: Sequence[Result]) -> int | None:
+    """As many as all runs have."""
+    found = {run.settings.num_classes for run in runs}
+    return found.pop() if len(found) == 1 else None
 
 
 def advice(one: Judged, out: Path) -> list[str]:

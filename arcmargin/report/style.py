@@ -71,7 +71,7 @@ def class_colours(count: int, dark: bool = False) -> list[str]:
     for share, grey in rounds:
         for colour in COLOURS:
             mixed = [part * (1 - share) + grey * share for part in to_rgb(colour)]
-            red, green, blue = (0.6 * part + 0.4 * dark if dark else part for part in mixed)
+            red, green, blue = (0.6 * part + 0.4 if dark else part for part in mixed)
             distinct.append(to_hex((red, green, blue)))
     return [distinct[index % len(distinct)] for index in range(count)]
 

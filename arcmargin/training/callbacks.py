@@ -177,6 +177,6 @@ class Monitor(Callback):
         self.images, self.since = 0, now
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
-        steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
+        steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # documented; set by its logger connector
         every = min(steps, int(trainer.num_training_batches))
         return every > 0 and (self.step + 1) % every == 0

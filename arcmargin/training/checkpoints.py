@@ -131,10 +131,11 @@ def read(path: Path) -> Checkpoint:
         if not isinstance(value, Tensor) or not bool(torch.isfinite(value).all()):
             raise UserError(f"'{path}' is damaged: {key} holds values that are no finite numbers")
     epoch, optimizers = content.get("epoch"), content.get("optimizer_states")
-    try:
-        settings = set(optimizers[0]["param_groups"][0])  # type: ignore[index]  # caught below
-    except (TypeError, KeyError, IndexError) as error:
-        raise UserError(f"'{path}' is damaged: it holds no state of an optimizer") from error
+    match optimizers:
+        case [{"param_groups": [Mapping() as first, *_]}, *_]:
+            settings = {str(name) for name in first}
+        case _:
+            raise UserError(f"'{path}' is damaged: it holds no state of an optimizer")
     if not isinstance(epoch, int) or not isinstance(content.get("callbacks"), Mapping):
         raise UserError(f"'{path}' is damaged: it does not say how far training had come")
     return Checkpoint(path, state, _described(content["arcmargin"], path), epoch, settings)

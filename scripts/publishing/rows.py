@@ -10,6 +10,7 @@ import pandas as pd
 
 from arcmargin.errors import UserError
 from arcmargin.record import Result, Settings, Study, find_results
+from arcmargin.report.configurations import NOT_SETTINGS
 from arcmargin.report.study import without_trials
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")  # then the others by name
@@ -24,18 +25,6 @@ CONFIGURATION = (
     "dataset", "embedding_dim", "backbone", "optimizer", "epochs", "batch_size",
     "header", "m1", "m2", "m3", "s", "overrides",
 )  # fmt: skip
-# Overrides that change no result; others are kept where no column shows them.
-BOOKKEEPING = {
-    "seeds",
-    "study",
-    "sweep",
-    "logger",
-    "wandb",
-    "hydra",
-    "data_dir",
-    "resume",
-    "on_error",
-}
 
 
 def results(sweep: Path) -> list[Result]:
@@ -143,7 +132,7 @@ def _kept(overrides: Sequence[str]) -> list[str]:
     return sorted(
         text
         for text, key in keys.items()
-        if key not in shown and key.partition("/")[0].partition(".")[0] not in BOOKKEEPING
+        if key not in shown and key.partition("/")[0].partition(".")[0] not in NOT_SETTINGS
     )
 
 

@@ -11,6 +11,7 @@ from arcmargin.data.image_data import RawImages, Split, build, sample
 from arcmargin.errors import UserError
 
 NAMES = [f"c{i}" for i in range(10)]
+SPLITS = {"classes": None, "split_seed": 0, "val_fraction": 0.2, "test_fraction": 0.25}
 
 
 @st.composite
@@ -58,10 +59,7 @@ def test_the_last_of_those_that_are_left(unseen, unseen_val, validation, test):
 def test_a_fraction_of_too_few_is_none_and_said(caplog):
     assert partition(None, 7, 0.2, NAMES).validation == []
     assert partition(None, 6, 0.2, NAMES).validation == [2, 3]
-    splits = {"split_seed": 0, "val_fraction": 0.2, "test_fraction": 0.2}
-    data = build(
-        "x", NAMES[:5], numbered([5] * 5), classes=None, unseen=2, unseen_val=0.2, **splits
-    )
+    data = build("x", NAMES[:5], numbered([5] * 5), **SPLITS, unseen=2, unseen_val=0.2)
     assert data.unseen_val is None and "3 classes to be trained on are too few" in caplog.text
 
 
@@ -96,10 +94,7 @@ def test_images_of_validation_classes_are_none_of_the_tests(official):
     images, test = numbered([6] * 8), numbered([3] * 8, first=100)
     data = build(
         *("toy", NAMES[:8], images, test if official else None),
-        classes=None,
-        split_seed=0,
-        val_fraction=0.2,
-        test_fraction=0.25,
+        **SPLITS,
         unseen=2,
         unseen_val=3,
     )
@@ -114,15 +109,7 @@ def test_images_of_validation_classes_are_none_of_the_tests(official):
 
 def test_validation_needs_a_pair():
     with pytest.raises(UserError, match="unseen_val: no unseen class has two images"):
-        build(
-            *("toy", NAMES[:6], numbered([6, 6, 1, 1, 6, 6])),
-            classes=None,
-            split_seed=0,
-            val_fraction=0.2,
-            test_fraction=0.2,
-            unseen=2,
-            unseen_val=2,
-        )
+        build("toy", NAMES[:6], numbered([6, 6, 1, 1, 6, 6]), **SPLITS, unseen=2, unseen_val=2)
 
 
 @given(st.lists(st.integers(2, 9), min_size=2, max_size=9), st.integers(4, 40))

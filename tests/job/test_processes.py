@@ -77,7 +77,9 @@ def test_fewer_classes_than_processes_cannot_be_spread(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="the process to kill is found in Linux's /proc"
+)
 def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "arcmargin.run", *TWO, "epochs=100000"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:

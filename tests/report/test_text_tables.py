@@ -92,7 +92,9 @@ def test_latex_is_escaped() -> None:
     assert "\\textbackslash{}end\\{table\\}" in text
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="pdflatex is not installed: no Python package has TeX"
+)
 def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
     """A table that a sweep on the circle leaves fits the page of an article; none is refused."""
     many = {one.name: 12.3 for one in SECTIONS[0].metrics}

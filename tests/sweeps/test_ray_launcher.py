@@ -1,6 +1,5 @@
 """Jobs as Ray tasks: on a cluster of the sweep's own, and on one of two nodes that the test starts."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -16,11 +15,7 @@ from sweep_tasks import is_alive, wait_until
 
 from arcmargin.record import find_results
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.xdist_group("ray"),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
-]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ray")]
 
 
 @pytest.fixture(scope="module")
