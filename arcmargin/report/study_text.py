@@ -56,10 +56,15 @@ def _verdict(one: Judged) -> str:
             f"{'beats' if len(winners) == 1 else 'beat'} {named} in {contest.metric.title}: "
             f"{over}{gains}{more} ({budget})."
         )
-    nearest = contest.challengers[0]
+    nearest, count = contest.challengers[0], len(contest.challengers)
+    nobody = (
+        f"the one head, {nearest.label}, does not beat"
+        if count == 1
+        else f"none of {count} heads beats"
+    )
+    best = "it" if count == 1 else f"the best, {nearest.label},"
     return (
-        f"none of {_number(len(contest.challengers), 'head')} beats {named} in "
-        f"{contest.metric.title} by more than the noise: the best, {nearest.label}, differs from "
+        f"{nobody} {named} in {contest.metric.title} by more than the noise: {best} differs from "
         f"{base.label} by {_gain(contest, nearest, base)} ({budget})."
     )
 
