@@ -34,6 +34,8 @@ PRESETS = {
     "hydra/sweeper=optuna": "hydra/sweeper=search",
 }
 
+_HELP = {"--help", "-h"}
+
 
 def refuse(error: BaseException) -> NoReturn:
     """The user's mistake in one sentence, and exit code 2."""
@@ -50,15 +52,18 @@ def refuse_mistake(error: BaseException | None) -> None:
 
 def prepare(arguments: Sequence[str], conf: Path) -> list[str]:
     """The command line in Hydra's words, checked against the configuration in `conf`; what that names
-    can be imported from the current folder.
+    can be imported from the current folder. --help is answered at once.
 
     Raises UserError, or Hydra's own error, for what cannot be meant.
     """
     import_from_here()
     arguments = expanded(arguments)
-    options, overrides = _split(arguments)
+    options, overrides = _split([one for one in arguments if one not in _HELP])
     if options is not None:
-        _check(overrides, options, conf)
+        config = _checked(overrides, options, conf)
+        if _HELP & set(arguments):  # Hydra would list all its groups twice before
+            print(config.hydra.help.template)
+            raise SystemExit(0)
     return arguments
 
 
@@ -70,7 +75,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     Raises UserError for a count of seeds that is none, a zip without an end, a list of no sweep.
     """
     arguments = [_embedding_size(PRESETS.get(one, _quoted_sweep(one))) for one in arguments]
-    if {"--help", "-h"} & set(arguments):
+    if _HELP & set(arguments):
         arguments = ["hydra/help=keys" if one == "keys" else one for one in arguments]
     return _list(quoted(_seeds(_study(arguments))))
 
@@ -135,7 +140,7 @@ def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace | None, list[st
     return (None if others else options), options.overrides
 
 
-def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) -> None:
+def _checked(arguments: Sequence[str], options: argparse.Namespace, conf: Path) -> DictConfig:
     folders = [conf]
     further = []
     if options.config_dir is not None:
@@ -152,6 +157,7 @@ def _check(arguments: Sequence[str], options: argparse.Namespace, conf: Path) ->
     schema.check(config)
     kind = config.hydra.sweep if multirun else config.hydra.run
     _check_folder(Path(kind.dir))
+    return config
 
 
 def _check_option_name(override: Override) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+
+from arcmargin.job.schema import CONF
 
 _LINE = re.compile(r"( *)(\w+):(?: |$)(?:.*?#\s+(.*))?")
 _FOLLOWS = re.compile(r"\$\{[\w.]+\}")  # another key
@@ -18,11 +18,12 @@ _WIDEST, _WIDEST_KEY = 100, 30  # columns
 
 def groups(*names: str, _root_: DictConfig) -> str:
     """A line or more for each group: its options, the one in use in brackets."""
-    chosen, loader = _root_.hydra.runtime.choices, _loader()
+    chosen, folders = _root_.hydra.runtime.choices, _folders(_root_)
     width = max(map(len, names)) + 4
     lines = []
     for name in names:
-        options = sorted(loader.get_group_options(name), key=_natural)
+        files = {file.stem for folder in folders for file in (folder / name).glob("*.yaml")}
+        options = sorted(files, key=_natural)
         shown = [f"[{one}]" if one == chosen.get(name) else one for one in options]
         called = f"{'' if name in chosen else '+'}{name}"
         lines += _wrapped(f"  {called}", " ".join(shown), width)
@@ -32,7 +33,7 @@ def groups(*names: str, _root_: DictConfig) -> str:
 def keys(*names: str, _root_: DictConfig) -> str:
     """A line or more for each key, of these or of all that are not set by another one: its value, and
     the comment beside it where it is declared."""
-    raw, said = OmegaConf.to_container(_root_), _comments(_root_.hydra.runtime.choices)
+    raw, said = OmegaConf.to_container(_root_), _comments(_root_)
     shown = {key: f"  {key}={_shown(_root_, key)}" for key in names or _settable(raw)}
     width = min(max(map(len, shown.values())), _WIDEST_KEY) + 2
     lines, before = [], ""
@@ -41,11 +42,7 @@ def keys(*names: str, _root_: DictConfig) -> str:
         lines += [""] * (group != before)
         before = group
         lines += _wrapped(text, said.get(key, ""), width)
-    return "\n".join(line.replace("$", "$$") for line in lines)  # Hydra's is a string.Template
-
-
-def _loader() -> ConfigLoader:
-    return GlobalHydra.instance().config_loader()
+    return "\n".join(lines)
 
 
 def _natural(name: str) -> tuple[int, str]:
@@ -88,33 +85,33 @@ def _settable(config: Any, prefix: str = "") -> Iterator[str]:
             yield from _settable(value, f"{key}.")
 
 
-def _comments(choices: DictConfig) -> dict[str, str]:
+def _comments(config: DictConfig) -> dict[str, str]:
     """What stands beside each key in the files that this configuration is composed of."""
     found: dict[str, str] = {}
+    choices, folders = config.hydra.runtime.choices, _folders(config)
     for file in ("config", *(f"{group!s}/{choices[group]}" for group in choices)):
-        found |= _comments_of(file)
+        found |= _comments_of(file, folders)
     return found
 
 
-def _comments_of(file: str) -> dict[str, str]:
+def _comments_of(file: str, folders: Sequence[Path]) -> dict[str, str]:
     """`file`: `dataset/digits`. What it begins with comes first."""
     group = file.rpartition("/")[0]
     found: dict[str, str] = {}
-    for path in (folder / f"{file}.yaml" for folder in _folders()):
+    for path in (folder / f"{file}.yaml" for folder in folders):
         if path.is_file():
             content: Any = OmegaConf.load(path)
             for other in content.get("defaults") or ():
                 if isinstance(other, str) and other != "_self_":
-                    found |= _comments_of(other[1:] if other[0] == "/" else f"{group}/{other}")
+                    name = other[1:] if other[0] == "/" else f"{group}/{other}"
+                    found |= _comments_of(name, folders)
             found |= _comments_in(path.read_text(encoding="utf-8"), group)
     return found
 
 
-def _folders() -> Sequence[Path]:
+def _folders(config: DictConfig) -> Sequence[Path]:
     """Where the configuration comes from, the user's own after ours."""
-    elements = _loader().get_search_path().get_path()
-    paths = [Path(str(one.path).removeprefix("file://")) for one in elements]
-    return [path for path in paths if path.is_dir()]
+    return [CONF, *(Path(one.removeprefix("file://")) for one in config.hydra.searchpath)]
 
 
 def _comments_in(text: str, group: str) -> dict[str, str]:

@@ -49,7 +49,6 @@ def test_every_launcher_composes(launcher, tmp_path, monkeypatch):
         ["++epochs=3"],
         ["-m", "header.s=8,16"],
         ["hydra.launcher.n_jobs=2"],
-        ["--help"],
         ["--cfg", "job", "head=1"],
     ],
 )
