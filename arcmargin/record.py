@@ -260,9 +260,9 @@ class Result:
     settings: Settings
     status: str = "finished"  # "failed", and then `error` says why; "pruned" by a search
     error: str | None = None
-    score: float | None = None  # validation accuracy after the last epoch
     metrics: dict[str, float | None] = field(default_factory=dict)  # of the test
     validation: dict[str, float | None] = field(default_factory=dict)  # with the weights tested
+    score_name: str = "val_accuracy"  # the one of these that settings are chosen by
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # 95 %
     curves: dict[str, list[float | int | None]] = field(default_factory=dict)  # a value an epoch
     open_set: OpenSet | None = None
@@ -279,6 +279,10 @@ class Result:
     @property
     def finished(self) -> bool:
         return self.status == "finished"
+
+    @property
+    def score(self) -> float | None:
+        return self.validation.get(self.score_name)
 
     def write(self, folder: Path | str) -> Path:
         """Write folder/record.json; NaN and infinity become null."""

@@ -40,16 +40,18 @@ def settings_of(cfg):
 
 
 def finish(cfg, **more):
-    """A finished result, whose score is the seed, and a note of the process that made it."""
+    """A finished result, whose score is the seed unless another is given, and a note of the process."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    Result(settings=settings_of(cfg), score=float(cfg.seed), **more).write(folder)
+    validation = {"val_accuracy": float(cfg.seed)}
+    result = Result(settings=settings_of(cfg), **{"validation": validation, **more})
+    result.write(folder)
     note = {
         "process": os.getpid(),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "attempts": len((folder / "attempts").read_text()) if (folder / "attempts").exists() else 0,
     }
     (folder / "note.json").write_text(json.dumps(note))
-    reporter().end("finished", score=float(cfg.seed))
+    reporter().end("finished", result)
 
 
 def wait_until(condition, seconds=60):

@@ -302,6 +302,11 @@ UNSEEN_IN_TABLES = (
 )
 
 
+def tested(score: str) -> str:
+    """The metric of the test that a score is the validation's counterpart of."""
+    return score.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION)
+
+
 def metric(name: str) -> Metric:
     return _find(name)[1]
 
@@ -335,7 +340,7 @@ def _find(name: str) -> tuple[int, Metric]:
             title, meaning, brief = (text.replace("{x}", x) for text in texts)
             return place, row._replace(name=name, title=title, meaning=meaning, brief=brief)
     if name.startswith(VALIDATION):
-        place, row = _find(name.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION))
+        place, row = _find(tested(name))
         title = f"validation {row.title}"
         return place + len(ROWS), row._replace(name=name, title=title)
     unknown = Metric(name, name, "")

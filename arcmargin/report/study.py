@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arcmargin.metrics.score import best
-from arcmargin.metrics.table import VALIDATION, VALIDATION_CLASSES
+from arcmargin.metrics.table import tested
 from arcmargin.record import Found, Result, Study
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.contest import Contest, contest
@@ -83,7 +83,7 @@ def judge(
             )
             for name in names
         }
-        first = part.score.removeprefix(VALIDATION_CLASSES).removeprefix(VALIDATION)
+        first = tested(part.score)
         headline = contests.pop(first if first in contests else otherwise)
         runs = {label: found[index].finished for index, label in zip(members, called, strict=True)}
         judged.append(Judged(context.title, headline, [*contests.values()], runs, part))

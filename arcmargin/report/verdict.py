@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arcmargin.metrics.table import Metric, metric
+from arcmargin.metrics.table import Metric, metric, tested
 from arcmargin.record import Result
 from arcmargin.report.configurations import Configuration
 from arcmargin.report.margin_axes import Context
@@ -48,13 +48,12 @@ def _best(
 ) -> str:
     """Chosen by the validation split where the runs have such a score and it is of this metric."""
     scores = {index: [run.score for run in found[index].finished] for index in members}
-    by_score = one.name == "accuracy" and all(None not in of_one for of_one in scores.values())
+    names = {tested(run.score_name) for index in members for run in found[index].finished}
+    by_score = names == {one.name} and all(None not in of_one for of_one in scores.values())
 
     def quality(index: int) -> float:
         values = scores[index] if by_score else list(found[index].values(one.name).values())
-        return (1 if by_score else one.better) * float(
-            np.mean([v for v in values if v is not None])
-        )
+        return one.better * float(np.mean([v for v in values if v is not None]))
 
     best = max(members, key=quality)
     values = list(found[best].values(one.name).values())

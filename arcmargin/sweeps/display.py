@@ -15,6 +15,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 from arcmargin.files import alone
+from arcmargin.metrics.score import best
+from arcmargin.metrics.table import metric
 from arcmargin.sweeps import state
 from arcmargin.sweeps.state import Job
 
@@ -54,7 +56,10 @@ class Overview:
     @property
     def best(self) -> Job | None:
         scored = [job for job in self.among("finished", "skipped") if job.score is not None]
-        return max(scored, key=lambda job: job.score or 0.0, default=None)
+        if not scored:
+            return None
+        choose = min if best(scored[0].score_name) == "min" else max
+        return choose(scored, key=lambda job: job.score or 0.0)
 
     @property
     def done(self) -> float:
@@ -80,7 +85,7 @@ class Overview:
             return f"{self.label(job)} failed: {job.error}"
         if job.state == "pruned":
             return f"{self.label(job)}: stopped by the search after epoch {job.epoch}"
-        score = f"validation accuracy {_percent(job)}"
+        score = f"{metric(job.score_name).title} {_score(job)}"
         return f"{self.label(job)}: {score} in {format_duration(job.seconds)}"
 
     def counts(self) -> str:
@@ -96,7 +101,7 @@ class Overview:
         """3/12 done, 1 failed, best 98.21 % (arcface seed=0), about 4 min left"""
         parts = [self.counts()]
         if self.best is not None:
-            parts.append(f"best {_percent(self.best)} ({self.label(self.best)})")
+            parts.append(f"best {_score(self.best)} ({self.label(self.best)})")
         if left and (seconds := self.seconds_left(now)):
             parts.append(f"about {format_duration(seconds)} left")
         return ", ".join(parts)
@@ -107,8 +112,8 @@ def _fraction(job: Job) -> float:
     return (job.epoch - job.first_epoch) / max(job.epochs - job.first_epoch, 1)
 
 
-def _percent(job: Job) -> str:
-    return "unknown" if job.score is None else f"{100 * job.score:.2f} %"
+def _score(job: Job) -> str:
+    return "unknown" if job.score is None else metric(job.score_name).with_unit(job.score)
 
 
 def format_duration(seconds: float) -> str:
@@ -192,7 +197,7 @@ class Display:
     def _draw(self) -> None:
         best, left = self.overview.best, self.overview.seconds_left(time.monotonic())
         parts = [f"~{format_duration(left)} left"] if left else []
-        parts += [f"best {_percent(best)} {self.overview.label(best)}"] if best else []
+        parts += [f"best {_score(best)} {self.overview.label(best)}"] if best else []
         self._bar.total, self._bar.n = self.overview.total, self.overview.done
         self._bar.set_description_str(self.overview.counts(), refresh=False)
         self._bar.set_postfix_str(", ".join(parts), refresh=False)

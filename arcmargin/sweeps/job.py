@@ -73,8 +73,7 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path, reporter: Reporter) ->
     if before := finished(folder, identity(cfg)) or pruning.pruned(
         cfg, hydra_config.sweeper, folder
     ):
-        reporter.job.name = before.settings.name
-        reporter.skip(before.score)
+        reporter.skip(before)
         return before.score
     stop_after = pruning.stop_rule(cfg, hydra_config.sweeper, sweep)
     acting: list[Settings] = []
@@ -106,7 +105,7 @@ def _run_once(cfg: DictConfig, folder: Path, sweep: Path, reporter: Reporter) ->
                 on_epoch=on_epoch,
             )
             (folder / state.TRACEBACK).unlink(missing_ok=True)  # of an earlier attempt
-            reporter.end("finished", score=result.score)
+            reporter.end("finished", result)
             return result.score
         except Interrupted:
             if hopeless:

@@ -121,7 +121,7 @@ class SweepLauncher(Launcher):
                 finished(job.folder, identity(job.config))
                 or pruned(job.config, job.config.hydra.sweeper, job.folder)
             ):
-                _reporter(job, before.settings.name).skip(before.score)
+                _reporter(job).skip(before)
             else:
                 todo.append(job)
         return todo
@@ -264,8 +264,8 @@ def _job(overrides: list[str], config: DictConfig, number: int) -> Job:
     return Job(number, overrides, config, folder.absolute())
 
 
-def _reporter(job: Job, name: str | None = None) -> Reporter:
-    name = name or job.config.hydra.runtime.choices["header"]
+def _reporter(job: Job) -> Reporter:
+    name = job.config.hydra.runtime.choices["header"]
     return Reporter(job.folder, name=name, overrides=job.overrides, number=job.number)
 
 
@@ -280,5 +280,5 @@ def _returned(job: Job) -> JobReturn:
     """What a sweeper is told: the score, or None for a job that failed or was interrupted."""
     result = finished(job.folder, identity(job.config))
     done = JobReturn(overrides=job.overrides, cfg=job.config, status=JobStatus.COMPLETED)
-    done.return_value = None if result is None or result.score is None else float(result.score)
+    done.return_value = None if result is None else result.score
     return done

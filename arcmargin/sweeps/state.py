@@ -15,6 +15,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from arcmargin.metrics.score import DEFAULT
+from arcmargin.record import Result
+
 FOLDER = ".progress"
 STOP_FILE = ".stop"
 LOG = "run.log"  # of a job, in its folder
@@ -36,7 +39,8 @@ class Job:
     first_epoch: int = 0  # a resumed job begins later than at 0
     epoch: int = 0
     epochs: int = 0
-    score: float | None = None  # validation accuracy
+    score: float | None = None
+    score_name: str = DEFAULT
     seconds: float = 0.0
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -77,12 +81,12 @@ class Reporter:
         if epoch == epochs or time.perf_counter() - self._written > _SECONDS_BETWEEN:
             self._write()
 
-    def skip(self, score: float | None) -> None:
+    def skip(self, result: Result) -> None:
         """The job is finished already: before this sweep began; or by another job of it that computes
         the same; or by a process that died before it could say so."""
         before = read_job(self.sweep, self.job.key)
         if before is None or before.state == "running":
-            self.end("finished" if before else "skipped", score=score)
+            self.end("finished" if before else "skipped", result)
         elif before.number != self.job.number:
             self.repeat()
 
@@ -91,8 +95,11 @@ class Reporter:
         self.job.key += f"~{self.job.number}"
         self.end("repeated")
 
-    def end(self, state: str, *, score: float | None = None, error: str | None = None) -> None:
-        self.job.state, self.job.score, self.job.error = state, score, error
+    def end(self, state: str, result: Result | None = None, *, error: str | None = None) -> None:
+        self.job.state, self.job.error = state, error
+        if result is not None:
+            self.job.name = result.settings.name
+            self.job.score, self.job.score_name = result.score, result.score_name
         self.job.seconds = time.perf_counter() - self._started
         self._write()
 

@@ -111,7 +111,7 @@ def train(
         found = evaluate_unseen(unseen.embeddings, unseen.labels, pairs)
     return Result(
         settings=settings,
-        score=module.curves["val_accuracy"][-1],
+        score_name=_score_name(score, data),
         validation={k: v[-1] for k, v in tested_curves.items() if k.startswith(VALIDATION)}
         | _of_validation_classes(module, data),
         metrics=metrics | (found.metrics if found else {}),
@@ -127,6 +127,10 @@ def train(
         checkpoint=checkpoints.BEST if evaluate == "best" else checkpoints.LAST,
         arrays=Arrays(embeddings, taker.snapshots(), unseen),
     )
+
+
+def _score_name(score: str | None, data: ImageData) -> str:
+    return score or (DEFAULT if data.unseen_val is None else DEFAULT_UNSEEN)
 
 
 def _check_pairs(verification_pairs: int | None, data: ImageData) -> None:
@@ -197,7 +201,7 @@ def fit(
         vals.append(Batches(sample(data.unseen_val, count), size))
     elif score and score.startswith(VALIDATION_CLASSES):
         raise UserError(f"score={score} needs validation classes, and the data set has none")
-    last, best = checkpoints.callbacks(folder, score or (DEFAULT_UNSEEN if vals[1:] else DEFAULT))
+    last, best = checkpoints.callbacks(folder, _score_name(score, data))
     fitter = _trainer(
         trainer,
         max_epochs=epochs,

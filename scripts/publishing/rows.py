@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from arcmargin.errors import UserError
+from arcmargin.metrics.score import DEFAULT
 from arcmargin.record import Result, Settings, Study, find_results
 from arcmargin.report.configurations import NOT_SETTINGS
 from arcmargin.report.study import without_trials
@@ -68,7 +69,7 @@ def runs(results: Sequence[Result], sweep: Path) -> pd.DataFrame:
             row |= {f"study_{name}": getattr(study, name) for name in STUDY}
             row["study_tuned"] = " ".join(study.tuned) or None
         row["overrides"] = " ".join(_kept(run.settings.overrides)) or None
-        row["score"] = run.score
+        row["score_name"], row["score"] = run.score_name, run.score
         for name in names:
             row[name] = run.metrics.get(name)
             row[f"{name}_low"], row[f"{name}_high"] = run.intervals.get(name, (None, None))
@@ -93,7 +94,7 @@ def _result(row: dict[str, Any]) -> Result:
     study = {name: row[f"study_{name}"] for name in STUDY if row.get(f"study_{name}") is not None}
     if study:
         study["tuned"] = study.get("tuned", "").split()
-    apart = {"run", *SETTINGS, "overrides", "score", "commit", "versions"}
+    apart = {"run", *SETTINGS, "overrides", "score_name", "score", "commit", "versions"}
     metrics = {
         name: value
         for name, value in row.items()
@@ -103,7 +104,8 @@ def _result(row: dict[str, Any]) -> Result:
     }
     return Result(
         settings=Settings(**settings, overrides=overrides, study=Study(**study) if study else None),
-        score=row.get("score"),
+        score_name=(score := row.get("score_name") or DEFAULT),
+        validation={score: row.get("score")},
         metrics=metrics,
         intervals={
             name: (row[f"{name}_low"], row[f"{name}_high"])

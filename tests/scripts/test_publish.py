@@ -23,7 +23,7 @@ def write(sweep, header, seed, *, commit=COMMIT, status="finished", **settings):
         metrics={"accuracy": 0.9 + seed / 100, "verification_eer": None},
         intervals={"accuracy": (0.8, 0.95)},
         open_set=OpenSet(images=9, far=[0.001, 0.1], tar=[None, seed / 7]),
-        score=0.5,
+        validation={"val_accuracy": 0.5},
         versions={"python": "3.12", "torch": "2.9"},
         git_commit=commit,
     ).write(folder)

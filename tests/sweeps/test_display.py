@@ -41,6 +41,14 @@ def test_a_repeated_job_does_not_count():
     assert seen.line(0.0).startswith("1/2 done, best 90.00 %")
 
 
+def test_the_best_is_so_by_the_score_that_chooses():
+    seen = Overview(swept=["seed"])
+    for key, eer in (("0", 0.2), ("1", 0.1)):
+        name = "val_unseen_verification_eer"
+        seen.update(job(key, "finished", score=eer, score_name=name), now=0.0)
+    assert seen.line(1.0).endswith("best 10.00 % (arcface m2=0.5 seed=1)")
+
+
 def test_a_search_knows_no_total():
     seen = Overview()
     seen.update(job("0", "finished", score=0.9), now=0.0)
@@ -53,6 +61,8 @@ def test_a_job_that_is_over_in_one_line():
     done = Job("0", "arcface m2=0.5", "0", ["m2=0.5", "optimizer.lr=0.1"], state="finished")
     done.score, done.seconds = 0.98765, 100.0
     assert seen.outcome(done) == "arcface m2=0.5 lr=0.1: validation accuracy 98.77 % in 2 min"
+    done.score, done.score_name = 0.4321, "val_unseen_retrieval_map_at_r"
+    assert "validation mAP@R 43.21 % in" in seen.outcome(done)
     done.state, done.error = "failed", "why"
     assert seen.outcome(done) == "arcface m2=0.5 lr=0.1 failed: why"
 

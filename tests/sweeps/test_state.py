@@ -2,7 +2,13 @@
 
 import json
 
+from arcmargin.record import Result, Settings
 from arcmargin.sweeps.state import FOLDER, Reader, Reporter, forget, read_job, stop, stopped
+
+RESULT = Result(
+    settings=Settings(header="arcface", dataset="digits", embedding_dim=2, m2=0.5),
+    validation={"val_accuracy": 0.5},
+)
 
 
 def states(jobs):
@@ -16,7 +22,7 @@ def test_the_folder_tells_how_the_jobs_are(tmp_path):
     reader = Reader(tmp_path)
     assert states(reader.changed()) == {"a": "running", "b": "running", "c": "running"}
     assert reader.changed() == [], "what has not changed is not read again"
-    reporters[0].end("finished", score=0.5)
+    reporters[0].end("finished", RESULT)
     reporters[1].end("failed", error="why")
     assert states(reader.changed()) == {"a": "finished", "b": "failed"}
 
@@ -31,34 +37,34 @@ def test_a_job_that_ended_and_goes_on_is_seen_to(tmp_path):
     again = Reporter(tmp_path / "a", name="a")
     again.begin()
     assert states(reader.changed()) == {"a": "running"}
-    again.end("finished", score=1.0)
+    again.end("finished", RESULT)
     assert states(reader.changed()) == {"a": "finished"}
 
 
 def test_those_that_ended_come_first(tmp_path):
     Reporter(tmp_path / "a", name="a").begin()
-    Reporter(tmp_path / "b", name="b").end("finished", score=1.0)
+    Reporter(tmp_path / "b", name="b").end("finished", RESULT)
     assert [job.key for job in Reader(tmp_path).changed()] == ["b", "a"]
 
 
 def test_a_job_that_was_finished_before(tmp_path):
-    Reporter(tmp_path / "a", name="a").skip(0.5)
+    Reporter(tmp_path / "a", name="a").skip(RESULT)
     assert read_job(tmp_path, "a").state == "skipped"
-    Reporter(tmp_path / "a", name="a").skip(0.5)
+    Reporter(tmp_path / "a", name="a").skip(RESULT)
     assert states(Reader(tmp_path).changed()) == {"a": "skipped"}
 
 
 def test_a_job_whose_process_died_between_its_record_and_its_last_word(tmp_path):
     Reporter(tmp_path / "a", name="a").begin()
-    Reporter(tmp_path / "a", name="a").skip(0.5)
+    Reporter(tmp_path / "a", name="a").skip(RESULT)
     assert read_job(tmp_path, "a").state == "finished"
 
 
 def test_two_jobs_that_compute_the_same(tmp_path):
     first = Reporter(tmp_path / "a", name="a", number=0)
     first.begin()
-    first.end("finished", score=0.5)
-    Reporter(tmp_path / "a", name="a", number=7).skip(0.5)
+    first.end("finished", RESULT)
+    Reporter(tmp_path / "a", name="a", number=7).skip(RESULT)
     found = {job.key: job for job in Reader(tmp_path).changed()}
     assert states(found.values()) == {"a": "finished", "a~7": "repeated"}
     assert {job.folder for job in found.values()} == {str(tmp_path / "a")}
@@ -93,5 +99,5 @@ def test_what_cannot_be_written_does_not_stop_a_job(tmp_path):
     (tmp_path / FOLDER).write_text("a file where the folder should be")
     reporter = Reporter(tmp_path / "a", name="a")
     reporter.begin()
-    reporter.end("finished", score=1.0)
+    reporter.end("finished", RESULT)
     assert Reader(tmp_path).changed() == []
