@@ -8,7 +8,8 @@ changes. A page says which table stands where:
 
     <!-- table: mnist_circle -->       mean ± standard deviation of each configuration
     <!-- noise: mnist_circle -->       what differs from its baseline by more than the noise
-    <!-- verdict: omniglot_fair -->    of a fair comparison (+study=fair): what it says
+    <!-- verdict: omniglot_fair -->    of a fair comparison (+study=fair): what it says, in full
+    <!-- sentence: omniglot_fair -->   its first sentence
     <!-- end -->                       the end of each; what is between is written here
 """
 
@@ -25,10 +26,16 @@ from publishing import noise, rows, tables, verdict
 
 from arcmargin.errors import UserError
 from arcmargin.files import display_path, write_atomically
+from arcmargin.report.study import is_trial
 
 ROOT = Path(__file__).resolve().parents[1]
-MARKED = re.compile(r"(<!-- (table|noise|verdict): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MAKERS = {"table": tables.summary, "noise": noise.differences, "verdict": verdict.verdict}
+MAKERS = {
+    "table": tables.summary,
+    "noise": noise.differences,
+    "verdict": verdict.verdict,
+    "sentence": verdict.sentence,
+}
+MARKED = re.compile(rf"(<!-- ({'|'.join(MAKERS)}): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,10 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def publish(sweep: Path, root: Path) -> list[Path]:
     """The files in docs/results that the sweep's runs become."""
     found = rows.results(sweep)
+    trials = [run for run in found if is_trial(run)]
+    tests = [run for run in found if not is_trial(run)]
     home = root / "docs" / "results" / sweep.resolve().name
     frames = {
-        home.with_suffix(".csv"): rows.runs(found, sweep),
-        home.with_name(f"{home.name}_roc.csv"): rows.curves(found, sweep),
+        home.with_suffix(".csv"): rows.runs(tests, sweep) if tests else None,
+        home.with_name(f"{home.name}_roc.csv"): rows.curves(tests, sweep),
+        home.with_name(f"{home.name}_trials.csv"): rows.runs(trials, sweep, tested=False)
+        if trials
+        else None,
     }
     return [_write(path, _csv(frame)) for path, frame in frames.items() if frame is not None]
 
@@ -84,9 +96,8 @@ def _filled(found: re.Match[str], page: Path, root: Path) -> str:
         )
     runs = read(path)
     source = f"[Each run]({os.path.relpath(path, page.parent)}), of {_commits(runs)}."
-    return (
-        f"{begin}\n{MAKERS[kind](runs)} {source if kind != 'noise' else ''}".rstrip() + f"\n\n{end}"
-    )
+    after = {"table": f" {source}", "noise": ""}.get(kind, f"\n\n{source}")
+    return f"{begin}\n{MAKERS[kind](runs)}{after}\n\n{end}"
 
 
 def _commits(runs: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from arcmargin.report import (
     heatmap,
     index,
     interactive,
+    intervals,
     ranks,
     roc,
     study_page,
@@ -152,8 +153,11 @@ def study_files(
         "verdict.md": study_text.markdown(judged, tuned, out),
         "verdict.html": study_page.page(judged, tuned, out, ranks=picture is not None),
     }
-    if picture is not None:
-        contents |= _named_pages({"ranks": [picture]}, list(dict.fromkeys([*formats, "png"])))
+    pictures = {
+        "verdict": [intervals.figure(one.contest, one.title) for one in judged],
+        "ranks": [] if picture is None else [picture],
+    }
+    contents |= _named_pages(pictures, list(dict.fromkeys([*formats, "png"])))
     if (winner := judged[0].winner) is not None:
         about = study_text.advice(judged[0], out)[0]
         contents[RECIPE] = recipe(judged[0].runs[winner][0], about)

@@ -12,7 +12,6 @@ from arcmargin.errors import UserError
 from arcmargin.metrics.score import DEFAULT
 from arcmargin.record import Result, Settings, Study, find_results
 from arcmargin.report.configurations import NOT_SETTINGS
-from arcmargin.report.study import without_trials
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")  # then the others by name
 SETTINGS = (
@@ -29,9 +28,9 @@ CONFIGURATION = (
 
 
 def results(sweep: Path) -> list[Result]:
-    """The runs of a sweep; of a fair comparison those that are tested. Raises UserError, naming the
-    runs, unless all finished and come from one commit without local changes."""
-    found = without_trials(find_results(sweep))
+    """The runs of a sweep, of a fair comparison the trials too. Raises UserError, naming the runs,
+    unless all finished and come from one commit without local changes."""
+    found = find_results(sweep)
     broken = found.damaged + [f"{folder} has no record" for folder in found.unfinished]
     broken += [f"{_name(run, sweep)} failed" for run in found.results if not run.finished]
     if broken:
@@ -57,10 +56,11 @@ def results(sweep: Path) -> list[Result]:
     return found.results
 
 
-def runs(results: Sequence[Result], sweep: Path) -> pd.DataFrame:
+def runs(results: Sequence[Result], sweep: Path, *, tested: bool = True) -> pd.DataFrame:
     """One row a run, sorted by its settings: settings, score, metrics with the ends of their 95 %
-    intervals (_low, _high), commit and versions. A column that is empty throughout is left out."""
-    names = dict.fromkeys(name for run in results for name in run.metrics)
+    intervals (_low, _high), commit and versions. A column that is empty throughout is left out.
+    `tested=False` leaves out all metrics of the test."""
+    names = dict.fromkeys(name for run in results for name in run.metrics if tested)
     rows = []
     for run in results:
         row: dict[str, Any] = {"run": _name(run, sweep)}
@@ -68,8 +68,11 @@ def runs(results: Sequence[Result], sweep: Path) -> pd.DataFrame:
         if (study := run.settings.study) is not None:
             row |= {f"study_{name}": getattr(study, name) for name in STUDY}
             row["study_tuned"] = " ".join(study.tuned) or None
-        row["overrides"] = " ".join(_kept(run.settings.overrides)) or None
-        row["score_name"], row["score"] = run.score_name, run.score
+        row["overrides"] = (
+            " ".join(_kept(run.settings.overrides, study.tuned if study else ())) or None
+        )
+        row["score_name"] = name = study.score if study else run.score_name
+        row["score"] = run.validation.get(name)
         for name in names:
             row[name] = run.metrics.get(name)
             row[f"{name}_low"], row[f"{name}_high"] = run.intervals.get(name, (None, None))
@@ -128,13 +131,16 @@ def curves(results: Sequence[Result], sweep: Path) -> pd.DataFrame | None:
     return frame.rename_axis("run").sort_index().reset_index()
 
 
-def _kept(overrides: Sequence[str]) -> list[str]:
+def _kept(overrides: Sequence[str], tuned: Sequence[str]) -> list[str]:
+    """What no column says, and what was tuned."""
     keys = {text: text.lstrip("+~").partition("=")[0] for text in overrides}
     shown = {*SETTINGS, "embedding_dim.size"}
     return sorted(
         text
         for text, key in keys.items()
-        if key not in shown and key.partition("/")[0].partition(".")[0] not in NOT_SETTINGS
+        if key in tuned
+        or (key not in shown
+        and key.partition("/")[0].partition(".")[0] not in NOT_SETTINGS)
     )
 
 

@@ -133,6 +133,7 @@ def test_trials_are_in_no_table(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "verdict.md").read_text()
     assert page.startswith(f"# Verdict\n\n> {report.verdict[0]}")
     assert report.verdict[0] in (tmp_path / "report" / "verdict.html").read_text()
+    assert (tmp_path / "report" / "verdict.png").exists()
     assert "verdict.html" in (tmp_path / "report" / "index.html").read_text()
     assert (tmp_path / "report" / "experiment" / "winner.yaml").exists()
 

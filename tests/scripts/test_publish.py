@@ -8,19 +8,20 @@ import publish
 import pytest
 
 from arcmargin.errors import UserError
-from arcmargin.record import OpenSet, Result, Settings
+from arcmargin.record import OpenSet, Result, Settings, Study
+from arcmargin.report.write import write_report
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "publish.py"
 COMMIT = "0123456789" * 4
 
 
-def write(sweep, header, seed, *, commit=COMMIT, status="finished", **settings):
+def write(sweep, header, seed, *, commit=COMMIT, status="finished", accuracy=None, **settings):
     folder = sweep / f"{header}_seed{seed}"
     settings = {"dataset": "digits", "embedding_dim": 2, "seed": seed, **settings}
     Result(
         settings=Settings(header=header, **settings),
         status=status,
-        metrics={"accuracy": 0.9 + seed / 100, "verification_eer": None},
+        metrics={"accuracy": accuracy or 0.9 + seed / 100, "verification_eer": None},
         intervals={"accuracy": (0.8, 0.95)},
         open_set=OpenSet(images=9, far=[0.001, 0.1], tar=[None, seed / 7]),
         validation={"val_accuracy": 0.5},
@@ -82,6 +83,46 @@ def test_a_run_that_was_cut_off_is_named(sweep, tmp_path):
     (sweep / "arcface_seed0" / ".hydra").mkdir(parents=True)
     with pytest.raises(UserError, match="arcface_seed0 has no record"):
         publish.publish(sweep, tmp_path)
+
+
+@pytest.fixture
+def study(sweep):
+    """Two heads, one trial each; of three tests arcface wins each by six points and a bit."""
+    for place, header in enumerate(("linear", "arcface")):
+        part = {"score": "val_accuracy", "trials": 1, "tuned": ["s"]}
+        given = [f"header={header}", f"s={8 + place}", "sweep=tried"]
+        write(sweep, header, 0, study=Study(stage="trial", **part), overrides=given, s=8.0 + place)
+        for seed in (1, 2, 3):
+            write(
+                sweep,
+                header,
+                seed,
+                study=Study(stage="test", **part),
+                overrides=given,
+                s=8.0 + place,
+                accuracy=0.9 + 0.06 * place + 0.001 * seed * (1 + place),
+            )
+    return sweep
+
+
+def test_a_fair_comparison_says_what_its_report_says(study, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(
+        "<!-- sentence: tried -->\n<!-- end -->\n\n<!-- verdict: tried -->\n<!-- end -->\n"
+    )
+    tests, roc, trials = publish.publish(study, tmp_path)
+    assert publish.read(trials)["seed"].tolist() == [0, 0] and "accuracy" not in publish.read(
+        trials
+    )
+    assert publish.read(trials)["score"].tolist() == [0.5, 0.5]
+    assert publish.read(tests)["seed"].tolist() == [1, 2, 3] * 2 and roc.exists()
+    assert publish.rewrite(tmp_path) == [page]
+    said = write_report([study], tmp_path / "report").verdict[0]
+    assert said.startswith("1 of 1 head beats the tuned baseline (linear 90.20 %) in accuracy")
+    text = page.read_text()
+    assert text.count(f"> {said}") == 2 and "| arcface | 96.40 (" in text
+    assert "s = 9" in text and "beats it" in text
+    assert publish.rewrite(tmp_path) == []
 
 
 def test_a_page_that_shows_what_was_never_published_is_named(tmp_path):
