@@ -113,11 +113,12 @@ class RayLauncher(SweepLauncher):
             except ValueError:  # what is for a cluster of its own, and one runs
                 ray.init(**self.init)
         except (ConnectionError, RuntimeError) as error:
-            if not given:
-                raise
             raise UserError(
                 f"there is no Ray cluster at {given} that lets us in; where `ray start` said that it "
                 f"asks for a token, set RAY_AUTH_MODE=token ({error})"
+                if given
+                else "Ray does not start here; where an earlier `ray start` left a dead cluster, "
+                f"`ray stop` clears it away ({error})"
             ) from error
         finally:
             unheard.cancel()

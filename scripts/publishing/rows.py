@@ -139,8 +139,7 @@ def _kept(overrides: Sequence[str], tuned: Sequence[str]) -> list[str]:
         text
         for text, key in keys.items()
         if key in tuned
-        or (key not in shown
-        and key.partition("/")[0].partition(".")[0] not in NOT_SETTINGS)
+        or (key not in shown and key.partition("/")[0].partition(".")[0] not in NOT_SETTINGS)
     )
 
 

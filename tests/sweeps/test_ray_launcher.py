@@ -138,6 +138,23 @@ def test_a_cluster_that_asks_for_a_token(cluster, tmp_path):
     assert code == 2 and "set RAY_AUTH_MODE=token" in said, said
 
 
+def test_a_dead_cluster_of_this_machine_is_said(no_cluster, tmp_path):
+    folder = tmp_path / "ray"
+    folder.mkdir()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    (folder / "ray_current_cluster").write_text(address)
+    environment = {
+        **no_cluster,
+        "RAY_TMPDIR": str(tmp_path),
+        "RAY_gcs_server_port_wait_time_s": "1",
+    }
+    code, said = Sweep("quick", launcher="ray", cwd=tmp_path, env=environment).end()
+    assert code == 2 and "Traceback" not in said, said
+    assert "`ray stop` clears it away" in said
+
+
 def test_a_worker_that_dies_ends_its_own_job_only(no_cluster, tmp_path):
     arguments = ["seed=0,1,2", "epochs=9", "hydra.launcher.ray.remote.max_retries=0"]
     sweep = Sweep("deadly", *arguments, launcher="ray", cwd=tmp_path, env=no_cluster)
