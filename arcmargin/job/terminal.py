@@ -8,7 +8,7 @@ import numpy as np
 
 from arcmargin.files import display_path
 from arcmargin.metrics import geometry
-from arcmargin.metrics.table import VALIDATION_CLASSES, in_order, metric
+from arcmargin.metrics.table import VALIDATION_CLASSES, in_order, metric, tested
 from arcmargin.record import Result
 
 BOLD, DIM, RED = 1, 2, 31  # ANSI's numbers
@@ -29,15 +29,27 @@ def result_table(result: Result, *, colour: bool = False) -> str:
     where = f"{settings.dataset}, {settings.embedding_dim}-D, seed {settings.seed}"
     where += "" if settings.s is None else f", s={settings.s:g}"
     remarks = _remarks(result)
-    lines = [f"{_in(settings.name, BOLD, colour)} on {where}: test split"]
-    for name in in_order(result.metrics):
-        value = result.metrics[name]
+    is_tested = result.arrays is not None
+    split = "test split" if is_tested else "validation split, not tested"
+    lines = [f"{_in(settings.name, BOLD, colour)} on {where}: {split}"]
+    measured = result.metrics if is_tested else _of_validation(result)
+    for name in in_order(measured):
+        value = measured[name]
         if value is not None and name not in result.intervals:
             overlap = name == "gap_min_deg" and value < 0
             shown = _in(_aligned(name, value), RED if overlap else BOLD, colour)
             remark = _in(remarks.get(name) or metric(name).brief, DIM, colour)
             lines.append(f"  {metric(name).title:<21}{shown} {remark}".rstrip())
     return "\n".join([*lines, *_validation_lines(result, colour), *_unseen_lines(result, colour)])
+
+
+def _of_validation(result: Result) -> Mapping[str, float | None]:
+    """By the names that the test has for them; of the classes that are trained on."""
+    return {
+        tested(name): value
+        for name, value in result.validation.items()
+        if not name.startswith(VALIDATION_CLASSES)
+    }
 
 
 def _validation_lines(result: Result, colour: bool) -> list[str]:

@@ -57,13 +57,13 @@ def judge(
     names: Sequence[str],
     otherwise: str,
 ) -> list[Judged]:
-    """One for each context of a study; none where the runs are of no study. `names` are the metrics,
+    """One for each context of a study; none where no run of a study is tested. `names` are the metrics,
     `otherwise` the one to judge by where the score of the choice is not measured by the test."""
     judged = []
     for context in contexts:
         members = [index for index in context.members if found[index].finished]
         part = found[members[0]].finished[0].settings.study if members else None
-        if part is None:
+        if part is None or part.stage == "trial":
             continue
         headers = [found[index].settings["header"] for index in members]
         called = headers if len(set(headers)) == len(headers) else [labels[i] for i in members]

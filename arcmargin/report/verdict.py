@@ -40,7 +40,7 @@ def verdict(
         sentences.append(where + _best(found, labels, members, metric(name)))
         if len(members) > 1:
             sentences[-1] += f" {_noise(labels, tests, metric(name), bool(context.baselines))}"
-    return sentences or [f"No run has a {metric(name).title} to compare."]
+    return sentences or [f"No run here was tested for its {metric(name).title}."]
 
 
 def _best(

@@ -20,7 +20,7 @@ from arcmargin.metrics.open_set import Evaluation
 from arcmargin.metrics.open_set import evaluate as evaluate_unseen
 from arcmargin.metrics.score import DEFAULT, DEFAULT_UNSEEN
 from arcmargin.metrics.table import VALIDATION, VALIDATION_CLASSES
-from arcmargin.record import Arrays, Embeddings, OpenSet, Result, Settings, Unseen
+from arcmargin.record import Arrays, Embeddings, OpenSet, Result, Settings, Snapshots, Unseen
 from arcmargin.training import checkpoints
 from arcmargin.training.callbacks import (
     Monitor,
@@ -50,6 +50,7 @@ def train(
     folder: Path,
     evaluate: str = "last",
     score: str | None = None,
+    test: bool = True,
     verification_pairs: int | None = None,
     logger: Logger | None = None,
     on_moment: Callable[[Moment], None] | None = None,
@@ -64,7 +65,8 @@ def train(
     default mAP@R of the validation classes where there are any, else accuracy. `settings` are what
     module and data were built of; they come back in the result, and nothing here depends on them.
     Validation classes are measured each epoch on a sample of their images that takes a few percent of
-    its time, and at the end on all.
+    its time, and at the end on all. With `test=False` no image of the test split or of unseen classes
+    is looked at: the result has no test metrics and no arrays.
     Unseen classes are verified on all pairs of their images, or on `verification_pairs` random ones.
     `on_moment` sees a sample of the test embeddings at some of the epochs, `on_epoch` each epoch that
     ended: it may raise Interrupted, which comes out here once that epoch's checkpoint is written.
@@ -80,11 +82,11 @@ def train(
     if resume is not None:
         checkpoints.check_resumable(resume, module, epochs)
     start = time.perf_counter()
-    taker = SnapshotTaker(data, on_moment=on_moment)
+    watching = _watching(data, test=test, on_moment=on_moment)
     progress = Progress(on_epoch)
     fitter, data, best = fit(
         *(module, data, trainer),
-        watching=[taker, progress, *([Monitor()] if logger or module.shard else [])],
+        watching=[*watching, progress, *([Monitor()] if logger or module.shard else [])],
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,
@@ -103,30 +105,47 @@ def train(
         module.load_state_dict(state["state_dict"])
         tested_curves = state["curves"]
     module.to(fitter.strategy.root_device).eval()
-    embeddings, metrics = _evaluate(module, data)
-    unseen = _embed_unseen(module, data)
-    found = None
-    if unseen is not None:
-        pairs = data.pairs if verification_pairs is None else verification_pairs
-        found = evaluate_unseen(unseen.embeddings, unseen.labels, pairs)
-    return Result(
+    result = Result(
         settings=settings,
         score_name=_score_name(score, data),
         validation={k: v[-1] for k, v in tested_curves.items() if k.startswith(VALIDATION)}
         | _of_validation_classes(module, data),
-        metrics=metrics | (found.metrics if found else {}),
-        intervals=found.intervals if found else {},
         curves={k: v for k, v in module.curves.items() if any(value is not None for value in v)},
-        open_set=_open_set(found) if found else None,
-        durations={
-            "train_s": trained - start,
-            "snapshots_s": taker.seconds,
-            "validation_classes_s": module.seconds_of_classes,
-            "evaluate_s": time.perf_counter() - trained,
-        },
         checkpoint=checkpoints.BEST if evaluate == "best" else checkpoints.LAST,
-        arrays=Arrays(embeddings, taker.snapshots(), unseen),
     )
+    if test:
+        _test(result, module, data, verification_pairs, watching[0].snapshots())
+    result.durations = {
+        "train_s": trained - start,
+        "snapshots_s": sum(taker.seconds for taker in watching),
+        "validation_classes_s": module.seconds_of_classes,
+        "evaluate_s": time.perf_counter() - trained,
+    }
+    return result
+
+
+def _watching(
+    data: ImageData, *, test: bool, on_moment: Callable[[Moment], None] | None = None
+) -> list[SnapshotTaker]:
+    return [SnapshotTaker(data, on_moment=on_moment)] if test else []
+
+
+def _test(
+    result: Result,
+    module: MarginModule,
+    data: ImageData,
+    verification_pairs: int | None,
+    snapshots: Snapshots,
+) -> None:
+    """What comes of the test split and of unseen classes, into the result."""
+    embeddings, result.metrics = _evaluate(module, data)
+    unseen = _embed_unseen(module, data)
+    result.arrays = Arrays(embeddings, snapshots, unseen)
+    if unseen is not None:
+        pairs = data.pairs if verification_pairs is None else verification_pairs
+        found = evaluate_unseen(unseen.embeddings, unseen.labels, pairs)
+        result.metrics |= found.metrics
+        result.intervals, result.open_set = found.intervals, _open_set(found)
 
 
 def _score_name(score: str | None, data: ImageData) -> str:
@@ -181,6 +200,7 @@ def fit(
     seed: int,
     folder: Path,
     score: str | None = None,
+    test: bool = True,
     environment: ClusterEnvironment | None = None,
     resume: Path | None = None,
     logger: Logger | None = None,
@@ -192,7 +212,7 @@ def fit(
     is spread over them, each takes part in what `watching` asks of it.
     """
     if module.shard and not watching:
-        watching = [SnapshotTaker(data), Monitor()]
+        watching = [*_watching(data, test=test), Monitor()]
     batches = Batches(data.train, batch_size, seed=seed)
     size = evaluation_batch_size(data.image_shape)
     vals = [Batches(data.val, size)]

@@ -1,5 +1,7 @@
 """+study=fair as the command line has it: equal budgets, fresh seeds, both stages found again."""
 
+import shutil
+
 import pytest
 import sweep_tasks
 from command_line import arcmargin
@@ -8,6 +10,7 @@ from sweep_calls import QUIET, sweep, tree
 from arcmargin.margins import largest_feasible
 from arcmargin.record import JOURNAL_FILE, find_results
 from arcmargin.report import journal
+from arcmargin.report.write import write_report
 
 STUDY = ("+study=fair", "study.trials=3", "study.seeds=2", "epochs=2")
 HEADS = ("linear", "normface", "arcface")
@@ -126,3 +129,18 @@ def test_a_study_ends_with_its_verdict(tmp_path):
     recipe = ("--config-dir", str(place / "report"), "+experiment=winner")
     trained = arcmargin(*recipe, "epochs=1", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
+    assert "test split" in trained.stdout
+
+    for run in find_results(place).results:
+        if run.settings.study.stage == "test":
+            shutil.rmtree(run.folder)
+            continue
+        measured = {name for name, value in run.metrics.items() if value is not None}
+        assert measured <= {"gap_predicted_deg"} and run.score is not None, "it is not tested"
+        assert {path.name for path in run.folder.iterdir() if path.suffix} == {
+            "record.json",
+            "run.log",
+        }
+        assert "validation split, not tested\n  accuracy " in (run.folder / "run.log").read_text()
+    left = write_report([place], tmp_path / "trials")
+    assert left.verdict == ["No run here was tested for its accuracy."] and not left.damaged_arrays
