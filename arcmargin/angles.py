@@ -15,6 +15,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 EVENED = 1000  # classes; the repulsion takes time and memory with their square
 
@@ -56,7 +57,7 @@ def inverse_norm(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
     """1/‖v‖, and 0 for a zero vector."""
     norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     tiny = torch.finfo(vectors.dtype).tiny ** 0.5  # below it the squares vanish
-    return (norm > tiny) / norm.clamp_min(tiny)
+    return F.threshold(norm, tiny, math.inf).reciprocal()
 
 
 def even_directions(num_classes: int, embedding_dim: int) -> Float[Tensor, "c d"]:

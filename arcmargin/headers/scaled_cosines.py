@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from arcmargin import angles
 
-CACHED_CLASSES = 1024  # on a CPU; elsewhere one large product is faster than many
-CACHED_VECTORS = 256
+CACHED_CLASSES = 256  # on a CPU; elsewhere one large product is faster than many
+CACHED_VECTORS = 128
 MANY_VECTORS = 65_536
 
 
@@ -32,62 +32,69 @@ def scaled_cosines(
     """s·cos θ_ij; a vector of length zero has cosine 0 to all others. The scale gets no gradient."""
     if torch.compiler.is_compiling():  # a compiler fuses the plain expression by itself
         return F.linear(s * angles.unit(embeddings), angles.unit(weight))
-    z: Tensor = _ScaledCosines.apply(embeddings, weight, s)
+    z: Tensor = _ScaledCosines.apply(embeddings, weight, s)[0]
     return z
 
 
 class _ScaledCosines(torch.autograd.Function):
-    """The first derivative is fast; vmap, forward mode and higher derivatives take plain operations."""
+    """z, 1/‖x‖ and 1/‖w‖, of which the last two are there for the backward pass alone.
+
+    The first derivative is fast; vmap, forward mode and higher derivatives take plain operations.
+    """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, s: Tensor | float) -> Tensor:
-        u = x * (s * angles.inverse_norm(x))
+    def forward(x: Tensor, weight: Tensor, s: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        inverse_x, inverse_w = angles.inverse_norm(x), weight.new_empty(len(weight), 1)
+        u = x * (s * inverse_x)
         z = u.new_empty(len(x), len(weight))
         for part, classes in class_blocks(weight):
             torch.mm(u, classes.T, out=z[:, part])
-            z[:, part].mul_(angles.inverse_norm(classes).T)
-        return z
+            inverse_w[part] = inverse = angles.inverse_norm(classes)
+            z[:, part].mul_(inverse.T)
+        return z, inverse_x, inverse_w
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, weight, ctx.s = inputs
-        ctx.save_for_backward(x, weight)
+        _, inverse_x, inverse_w = output
+        ctx.mark_non_differentiable(inverse_x, inverse_w)
+        ctx.save_for_backward(x, weight, inverse_x, inverse_w)
         ctx.save_for_forward(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, inverse_x, inverse_w = ctx.saved_tensors
         if torch.is_grad_enabled():  # this derivative is to be differentiated in its turn
             grad_x = _along_the_sphere(x, ctx.s * grad @ angles.unit(weight))
             return grad_x, _along_the_sphere(weight, ctx.s * grad.T @ angles.unit(x)), None
-        inverse_x = angles.inverse_norm(x)
         factor = ctx.s * inverse_x
-        u = x * factor
         # Made from the gradient, so that they are several where vmap hands over several at a time.
-        grad_x, grad_weight = grad.new_zeros(x.shape), grad.new_empty(weight.shape)
+        grad_x, grad_weight = grad.new_empty(x.shape), grad.new_empty(weight.shape)
         with torch.autocast(x.device.type, enabled=False):
             for part, classes in class_blocks(weight):
-                inverse = angles.inverse_norm(classes)
-                q = grad[:, part] * inverse.T
-                grad_x.addmm_(q, classes)
-                h = q.T @ u
+                inverse = inverse_w[part]
+                q = (grad[:, part] * inverse.T).mul_(factor)
+                grad_x.addmm_(q, classes, beta=int(part.start > 0))
+                h = grad_weight[part].addmm_(q.T, x, beta=0)
+                del q  # before the next memory is needed
                 remove_radial(h, classes, inverse)
-                grad_weight[part] = h
-            remove_radial(grad_x.mul_(factor), x, inverse_x)
+            remove_radial(grad_x, x, inverse_x)
         return grad_x, grad_weight, None
 
     @staticmethod
-    def jvp(ctx: Any, x_t: Tensor, weight_t: Tensor, s_t: None) -> Tensor:
+    def jvp(ctx: Any, x_t: Tensor, weight_t: Tensor, s_t: None) -> tuple[Tensor, None, None]:
         x, weight = ctx.saved_tensors
         moved_x = _along_the_sphere(x, x_t) @ angles.unit(weight).T
-        return ctx.s * (moved_x + angles.unit(x) @ _along_the_sphere(weight, weight_t).T)
+        moved = moved_x + angles.unit(x) @ _along_the_sphere(weight, weight_t).T
+        return ctx.s * moved, None, None
 
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, s: Tensor | float
-    ) -> tuple[Tensor, int]:
-        def plain(x: Tensor, weight: Tensor, s: Tensor | float) -> Tensor:
-            return F.linear(s * angles.unit(x), angles.unit(weight))
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], int]:
+        def plain(x: Tensor, weight: Tensor, s: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+            inverse_x, inverse_w = angles.inverse_norm(x), angles.inverse_norm(weight)
+            return F.linear(s * inverse_x * x, inverse_w * weight), inverse_x, inverse_w
 
         return torch.vmap(plain, in_dims)(x, weight, s), 0
 

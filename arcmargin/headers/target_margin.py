@@ -125,8 +125,10 @@ class TargetMarginHeader(CosineHeader):
         self._check(embeddings, labels)
         logits = self.scaled_cosines(embeddings)
         index = labels.clamp_min(0)
-        # Indexing, for gather would save the logits, which are changed in place below.
-        target = logits[torch.arange(len(index), device=index.device), index]
+        # A margin without a gradient needs no graph. Indexing, for gather would save the logits, which
+        # are changed in place below.
+        known = logits.detach() if self.gradient == "detached" else logits
+        target = known[torch.arange(len(index), device=index.device), index]
         cosine = target / self.s
         if self.training:
             with torch.no_grad():
