@@ -90,8 +90,7 @@ def page(rows: Sequence[dict[str, Any]], machine: dict[str, Any], *, quick: bool
     heads = ("part", "case", "measure", "baseline", "ratio", "range")
     table = [heads, ("---",) * 4 + ("---:",) * 2]
     for row in rows:
-        ratio = (f"{row['ratio']:.2f}", f"{row['ratio_low']:.2f}–{row['ratio_high']:.2f}")
-        table.append((*(row[key] for key in heads[:4]), *ratio))
+        table.append((*(row[key] for key in heads[:4]), *_figures(row)))
     where = (
         f"{machine['device']}, {machine['cores']} cores ({machine['processor']}), "
         f"{machine['threads']} threads, torch {machine['torch']}, Python {machine['python']}, "
@@ -112,6 +111,13 @@ def page(rows: Sequence[dict[str, Any]], machine: dict[str, Any], *, quick: bool
     if machine["device"] != "CPU":  # there absolute figures can be compared between machines
         lines += ["", *filter(None, map(_absolute, rows))]
     return "\n".join(lines) + "\n"
+
+
+def _figures(row: dict[str, Any]) -> tuple[str, str]:
+    """The ratio and its range, or why there is none."""
+    if "skipped" in row:
+        return "–", row["skipped"]
+    return f"{row['ratio']:.2f}", f"{row['ratio_low']:.2f}–{row['ratio_high']:.2f}"
 
 
 def _absolute(row: dict[str, Any]) -> str:

@@ -3,12 +3,18 @@
     python scripts/benchmark.py --only head
 
 N = 256 embeddings of D = 512 coordinates, float32. The floor is plain F.linear and F.cross_entropy.
+A head is measured through its own `loss`, and as other libraries' users write it: the logits of
+`forward` in F.cross_entropy. Other ways to the floor's loss, which save the N×C logits, are PyTorch's
+linear_cross_entropy (since 2.14) and Apple's cut-cross-entropy (Wijmans et al. 2025, arXiv
+2411.09009; `pip install cut-cross-entropy`).
+
 Peak memory is what a step holds at most above what it began with, embeddings, labels and weight: all
 that torch's allocator hands out counts, the gradients too, and the scratch space of the matrix
 library does not.
 """
 
 import gc
+import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +26,7 @@ from torch.nn import functional as F
 
 from arcmargin.headers import MarginHeader
 from arcmargin.job import schema
-from benchmarks.rows import in_turns, ratios, row
+from benchmarks.rows import in_turns, ratios, row, skipped
 
 N, D = 256, 512
 SIZES = (1_000, 10_000, 100_000)
@@ -29,6 +35,9 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 PEER = "pytorch-metric-learning ArcFaceLoss"
 TEXTBOOK = "textbook ArcFace"
 FLOOR = "F.linear + F.cross_entropy"
+LINEAR = "F.linear_cross_entropy in chunks"
+CUT = "cut-cross-entropy, torch_compile"
+IMPORTED = "arcface, F.cross_entropy(header(x, y), y)"
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -53,53 +62,59 @@ def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
     steps = {FLOOR: floor(D, num_classes), PEER: peer(num_classes), TEXTBOOK: textbook(num_classes)}
     for name in HEADS:
         steps[name] = head(D, num_classes, **_margins(name))
+    steps[IMPORTED] = imported(D, num_classes, **_margins("arcface"))
+    others, absent = other_ways(steps[FLOOR].weight, batch)
+    steps |= others
     classes = f"C = {num_classes:,}"
     in_a_row = max(1, 20_000 // num_classes)  # short steps are measured several at a time
     seconds = _seconds(f"head, {classes} (s)", steps, batch, repeats, in_a_row)
-    rows = [
-        row("head", f"{name}, {classes}", "time", FLOOR, ratios(seconds[name], seconds[FLOOR]),
-            absolute=_absolute(seconds, name, FLOOR))
-        for name in HEADS
-    ]  # fmt: skip
+    rows = [_time(f"{name}, {classes}", name, FLOOR, seconds) for name in (*HEADS, IMPORTED)]
     slowest = max(HEADS, key=lambda name: sum(seconds[name]))
-    case = f"{slowest} (the slowest), {classes}"
-    for other in (PEER, TEXTBOOK):
-        over = ratios(seconds[slowest], seconds[other])
-        absolute = _absolute(seconds, slowest, other)
-        rows.append(row("head", case, "time", other, over, absolute=absolute))
-    peak = {name: peak_bytes(steps[name], batch) for name in (FLOOR, *HEADS)}
+    for other in (PEER, TEXTBOOK, *others):
+        rows.append(_time(f"{slowest} (the slowest), {classes}", slowest, other, seconds))
+    peak = {name: peak_bytes(steps[name], batch) for name in (FLOOR, *HEADS, IMPORTED, *others)}
     largest = max(HEADS, key=lambda name: peak[name])
-    over = [peak[largest] / peak[FLOOR]]
-    case = f"{largest} (the largest), {classes}"
-    absolute = {"ours_bytes": peak[largest], "baseline_bytes": peak[FLOOR]}
-    return [*rows, row("head", case, "peak memory", FLOOR, over, absolute=absolute)]
+    rows.append(_memory(f"{IMPORTED}, {classes}", IMPORTED, FLOOR, peak))
+    for other in (FLOOR, *others):
+        rows.append(_memory(f"{largest} (the largest), {classes}", largest, other, peak))
+    return rows + [
+        skipped("head", f"all heads, {classes}", "time, peak memory", other, reason)
+        for other, reason in absent.items()
+    ]
 
 
 def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, Any]]:
     """Class by class, where the N×C matrix is what does not fit; D = 128."""
     batch = _batch(d, num_classes)
-    case = f"arcface class_chunk=4096, C = {num_classes:,}, D = {d}"
-    plain, dense = floor(d, num_classes), head(d, num_classes, m2=0.5)
-    chunked = head(d, num_classes, m2=0.5, class_chunk=4096)
-    dense.weight.data = plain.weight.data = chunked.weight.data  # one copy of so large a thing
-    seconds = _seconds("class_chunk (s)", {FLOOR: plain, case: chunked}, batch, repeats)
-    absolute = _absolute(seconds, case, FLOOR)
-    absolute["gradient_error"] = _gradient_error(chunked, dense, batch)
-    if absolute["gradient_error"] > 1e-5:
-        raise RuntimeError(f"the chunked gradient is off by {absolute['gradient_error']:.1e}")
-    timing = row("head", case, "time", FLOOR, ratios(seconds[case], seconds[FLOOR]),
-                 absolute=absolute)  # fmt: skip
+    classes = f"C = {num_classes:,}, D = {d}"
+    whole, case = "the same head, not chunked", f"arcface class_chunk=4096, {classes}"
+    steps = {
+        FLOOR: floor(d, num_classes),
+        IMPORTED: imported(d, num_classes, m2=0.5),
+        whole: head(d, num_classes, m2=0.5),
+        case: head(d, num_classes, m2=0.5, class_chunk=4096),
+    }
+    for step in steps.values():
+        step.weight.data = steps[case].weight.data  # one copy of so large a thing
+    others, absent = other_ways(steps[FLOOR].weight, batch)
+    steps |= others
+    timed = {name: step for name, step in steps.items() if name != whole}
+    seconds = _seconds("class_chunk (s)", timed, batch, repeats)
+    error = _gradient_error(steps[case], steps[whole], batch)
+    if error > 1e-5:
+        raise RuntimeError(f"the chunked gradient is off by {error:.1e}")
+    peak = {name: peak_bytes(step, batch) for name, step in steps.items()}
     gradients = 4 * d * (num_classes + N)
-    ours, whole = (peak_bytes(step, batch) for step in (chunked, dense))
-    beyond = (ours - gradients) / (whole - gradients)
-    absolute = {"ours_bytes": ours, "baseline_bytes": whole}
+    beyond = {name: size - gradients for name, size in peak.items()}
     return [
-        timing,
-        row("head", f"{case}, beyond the gradients", "peak memory", "the same head, not chunked",
-            [beyond], absolute=absolute),
-        row("head", f"{case}, gradients included", "peak memory", "the same head, not chunked",
-            [ours / whole], absolute=absolute),
-    ]  # fmt: skip
+        _time(f"{IMPORTED}, {classes}", IMPORTED, FLOOR, seconds),
+        _memory(f"{IMPORTED}, {classes}", IMPORTED, FLOOR, peak),
+        *(_time(case, case, other, seconds) for other in (FLOOR, *others)),
+        *(_memory(case, case, other, peak) for other in others),
+        _memory(f"{case}, beyond the gradients", case, whole, beyond),
+        _memory(f"{case}, gradients included", case, whole, peak),
+        *(skipped("head", case, "time, peak memory", *pair) for pair in absent.items()),
+    ]
 
 
 def _sampled(num_classes: int, repeats: int) -> list[dict[str, Any]]:
@@ -109,15 +124,29 @@ def _sampled(num_classes: int, repeats: int) -> list[dict[str, Any]]:
         all_of_them: head(D, num_classes, m2=0.5),
         case: head(D, num_classes, m2=0.5, sample_rate=0.1),
     }
-    seconds = _seconds("sample_rate (s)", steps, batch, repeats)
-    absolute = _absolute(seconds, case, all_of_them)
-    over = ratios(seconds[case], seconds[all_of_them])
-    return [row("head", case, "time", all_of_them, over, absolute=absolute)]
+    return [_time(case, case, all_of_them, _seconds("sample_rate (s)", steps, batch, repeats))]
+
+
+def _time(case: str, ours: str, other: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    absolute = {"ours_s": min(seconds[ours]), "baseline_s": min(seconds[other])}
+    over = ratios(seconds[ours], seconds[other])
+    return row("head", case, "time", other, over, absolute=absolute)
+
+
+def _memory(case: str, ours: str, other: str, peak: dict[str, int]) -> dict[str, Any]:
+    absolute = {"ours_bytes": peak[ours], "baseline_bytes": peak[other]}
+    return row("head", case, "peak memory", other, [peak[ours] / peak[other]], absolute=absolute)
 
 
 def head(d: int, num_classes: int, **options: Any) -> Step:
     header = MarginHeader(d, num_classes, **options).to(DEVICE)
     return Step(header.loss, header.weight)
+
+
+def imported(d: int, num_classes: int, **options: Any) -> Step:
+    """The header in a training loop that knows nothing of arcmargin."""
+    header = MarginHeader(d, num_classes, **options).to(DEVICE)
+    return Step(lambda x, labels: F.cross_entropy(header(x, labels), labels), header.weight)
 
 
 def _margins(preset: str) -> dict[str, float]:
@@ -130,6 +159,42 @@ def _margins(preset: str) -> dict[str, float]:
 def floor(d: int, num_classes: int) -> Step:
     weight = _linear_weight(d, num_classes)
     return Step(lambda x, labels: F.cross_entropy(F.linear(x, weight), labels), weight)
+
+
+def other_ways(
+    weight: Tensor, batch: tuple[Tensor, Tensor]
+) -> tuple[dict[str, Step], dict[str, str]]:
+    """Losses that are the floor's by other ways; and why one that is not here is not."""
+    steps, absent = {}, {}
+    for name, make in ((LINEAR, _linear_cross_entropy), (CUT, _cut_cross_entropy)):
+        made = make(weight)
+        if isinstance(made, str):
+            absent[name] = made
+            continue
+        try:  # what compiles does so in its first step
+            _run(made, batch)
+        except (ImportError, RuntimeError) as error:
+            absent[name] = f"does not run here ({type(error).__name__})"
+        else:
+            steps[name] = made
+        _clear(made, batch)
+    return steps, absent
+
+
+def _linear_cross_entropy(weight: Tensor) -> Step | str:
+    if not hasattr(F, "linear_cross_entropy"):
+        return f"torch {torch.__version__} has none"
+    options = torch.nn.LinearCrossEntropyOptions()
+    return Step(
+        lambda x, labels: F.linear_cross_entropy(x, weight, labels, options=options), weight
+    )
+
+
+def _cut_cross_entropy(weight: Tensor) -> Step | str:
+    if importlib.util.find_spec("cut_cross_entropy") is None:
+        return "not installed"
+    cut = importlib.import_module("cut_cross_entropy").linear_cross_entropy
+    return Step(lambda x, labels: cut(x, weight, labels, impl="torch_compile"), weight)
 
 
 def _linear_weight(d: int, num_classes: int) -> Tensor:
@@ -197,10 +262,6 @@ def _seconds(
 def _synchronize() -> None:
     if DEVICE == "cuda":
         torch.cuda.synchronize()
-
-
-def _absolute(seconds: dict[str, list[float]], ours: str, baseline: str) -> dict[str, float]:
-    return {"ours_s": min(seconds[ours]), "baseline_s": min(seconds[baseline])}
 
 
 def _gradient_error(ours: Step, other: Step, batch: tuple[Tensor, Tensor]) -> float:

@@ -33,6 +33,13 @@ def row(
     }
 
 
+def skipped(part: str, case: str, measure: str, baseline: str, reason: str) -> dict[str, Any]:
+    """A line without a figure: why there is none."""
+    return {
+        "part": part, "case": case, "measure": measure, "baseline": baseline, "skipped": reason
+    }  # fmt: skip
+
+
 def in_turns(repeats: int, what: str, *tasks: Callable[[], float]) -> list[list[float]]:
     """What each task returns, `repeats` times: one after the other within each repeat, in another
     order each time, so that whatever else the machine does, and what the task before left in the

@@ -174,6 +174,29 @@ def test_gradients_against_finite_differences(
     assert torch.autograd.gradcheck(losses, (x, weight, shift))
 
 
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="torch has it from 2.14 on")
+@pytest.mark.parametrize("class_chunk", [None, 300])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_without_a_margin_it_is_the_linear_cross_entropy_of_torch(
+    class_chunk: int | None, chunked: bool
+) -> None:
+    torch.manual_seed(0)
+    header = MarginHeader(32, 1000, s=16.0, class_chunk=class_chunk)
+    embeddings, labels = batch(64, 32, 1000)
+    embeddings[0] = 1.0  # F.normalize divides a vector without a length by 1e-12
+    ours = outcome(header, embeddings.float(), labels)
+    x, weight = embeddings.float().requires_grad_(), header.weight
+    options = torch.nn.LinearCrossEntropyOptions() if chunked else None
+    loss = F.linear_cross_entropy(
+        16 * F.normalize(x), F.normalize(weight), labels, ignore_index=-1, options=options
+    )
+    of_x, of_weight = torch.autograd.grad(loss, (x, weight))
+    theirs = {"loss": (loss.detach(), 1e-5), "x": (of_x, 5e-4), "weight": (of_weight, 5e-4)}
+    for name, (expected, bound) in theirs.items():
+        error = (ours[name] - expected).abs().max() / expected.abs().max()
+        assert error < bound, name
+
+
 def test_a_certain_sample_has_no_loss() -> None:
     header = MarginHeader(D, C, s=200.0)
     x = header.directions.clone().requires_grad_()

@@ -6,8 +6,8 @@ import benchmark
 import numpy as np
 import pytest
 import torch
-from benchmarks import epoch, mnist_like, report, sweep
-from benchmarks.rows import in_turns, ratios, row
+from benchmarks import epoch, head, mnist_like, report, sweep
+from benchmarks.rows import in_turns, ratios, row, skipped
 
 SETTINGS = [
     *epoch.MNIST,
@@ -47,13 +47,14 @@ def test_a_row_holds_the_median_and_the_range():
 
 
 class Stub:
-    """A part that measured two things."""
+    """A part that measured two things and not a third."""
 
     @staticmethod
     def measure(quick):
         return [
             row("start", "fast", "time", "a snail", [0.2, 0.1, 0.4]),
             row("start", "slow", "throughput", "a hare", [0.1]),
+            skipped("start", "odd", "time", "a unicorn", "not installed"),
         ]
 
 
@@ -66,6 +67,7 @@ def test_the_script_writes_the_page_that_it_prints(tmp_path, monkeypatch, capsys
     assert page in said and "start …" in progress
     assert "| start | fast | time | a snail | 0.20 | 0.10–0.40 |" in page
     assert "| start | slow | throughput | a hare | 0.10 | 0.10–0.10 |" in page
+    assert "| start | odd | time | a unicorn | – | not installed |" in page
     assert f"torch {torch.__version__}" in page and page.endswith(", --quick.\n")
 
 
@@ -81,6 +83,21 @@ def test_a_sweep_knows_how_much_of_it_was_training():
     few = ["seed=0,1", "+debug=fast", "logger=none", "threads=1"]
     seconds = sweep.timed_sweep(few, jobs_outside, outside)
     assert 0 < jobs_outside[0] < 1 and 0 < outside[0] < 1 and seconds > 0
+
+
+def test_the_losses_that_are_timed_against_each_other_agree():
+    """Where a package or a version lacks one, the table says so."""
+    batch = head._batch(16, 40)
+    floor = head.floor(16, 40)
+    others, absent = head.other_ways(floor.weight, batch)
+    assert {*others, *absent} == {head.LINEAR, head.CUT} and all(absent.values())
+    for name, step in others.items():
+        torch.testing.assert_close(step.loss(*batch), floor.loss(*batch), msg=name)
+        assert head._gradient_error(step, floor, batch) < 5e-4, name
+    own, imported = head.head(16, 40, m2=0.5), head.imported(16, 40, m2=0.5)
+    imported.weight.data = own.weight.data
+    torch.testing.assert_close(imported.loss(*batch), own.loss(*batch))
+    assert head._gradient_error(imported, own, batch) < 1e-5
 
 
 @pytest.mark.parametrize("part", benchmark.PARTS)
