@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from arcmargin import angles
 
-CACHED_CLASSES = 256  # on a CPU; elsewhere one large product is faster than many
+CACHED_CLASSES = 512  # on a CPU; elsewhere one large product is faster than many
 CACHED_VECTORS = 128
 MANY_VECTORS = 65_536
 
@@ -71,7 +71,7 @@ class _ScaledCosines(torch.autograd.Function):
         # Made from the gradient, so that they are several where vmap hands over several at a time.
         grad_x, grad_weight = grad.new_empty(x.shape), grad.new_empty(weight.shape)
         with torch.autocast(x.device.type, enabled=False):
-            for part, classes in class_blocks(weight):
+            for part, classes in class_blocks(weight, lean=True):
                 inverse = inverse_w[part]
                 q = (grad[:, part] * inverse.T).mul_(factor)
                 grad_x.addmm_(q, classes, beta=int(part.start > 0))
@@ -107,9 +107,14 @@ def _along_the_sphere(vectors: Tensor, change: Tensor) -> Tensor:
     return inverse * (change - radial)
 
 
-def class_blocks(weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Where each block of classes lies, and its weights."""
+def class_blocks(weight: Tensor, *, lean: bool = False) -> Iterator[tuple[slice, Tensor]]:
+    """Where each block of classes lies, and its weights.
+
+    lean: halved where there are so few classes that a whole one would show in the peak of memory.
+    """
     size = CACHED_CLASSES if weight.device.type == "cpu" else max(1, len(weight))
+    if lean and size < len(weight) <= 4 * size:
+        size = max(1, size // 2)
     for start in range(0, len(weight), size):
         part = slice(start, start + size)
         yield part, weight[part]

@@ -100,6 +100,13 @@ def test_the_losses_that_are_timed_against_each_other_agree():
     assert head._gradient_error(imported, own, batch) < 1e-5
 
 
+@pytest.mark.parametrize("num_classes", [1_000, 5_000])
+def test_logits_for_another_loss_take_hardly_more_memory_than_a_linear_layer(num_classes):
+    batch = head._batch(head.D, num_classes)
+    ours = head.peak_bytes(head.imported(head.D, num_classes, m2=0.5), batch)
+    assert ours < 1.1 * head.peak_bytes(head.floor(head.D, num_classes), batch)
+
+
 @pytest.mark.parametrize("part", benchmark.PARTS)
 def test_every_part_can_be_measured(part):
     assert callable(importlib.import_module(f"benchmarks.{part}").measure)
