@@ -65,8 +65,8 @@ class _ScaledCosines(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, inverse_x, inverse_w = ctx.saved_tensors
         if torch.is_grad_enabled():  # this derivative is to be differentiated in its turn
-            grad_x = _along_the_sphere(x, ctx.s * grad @ angles.unit(weight))
-            return grad_x, _along_the_sphere(weight, ctx.s * grad.T @ angles.unit(x)), None
+            grad_x = along_the_sphere(x, ctx.s * grad @ angles.unit(weight))
+            return grad_x, along_the_sphere(weight, ctx.s * grad.T @ angles.unit(x)), None
         factor = ctx.s * inverse_x
         # Made from the gradient, so that they are several where vmap hands over several at a time.
         grad_x, grad_weight = grad.new_empty(x.shape), grad.new_empty(weight.shape)
@@ -84,8 +84,8 @@ class _ScaledCosines(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor, weight_t: Tensor, s_t: None) -> tuple[Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        moved_x = _along_the_sphere(x, x_t) @ angles.unit(weight).T
-        moved = moved_x + angles.unit(x) @ _along_the_sphere(weight, weight_t).T
+        moved_x = along_the_sphere(x, x_t) @ angles.unit(weight).T
+        moved = moved_x + angles.unit(x) @ along_the_sphere(weight, weight_t).T
         return ctx.s * moved, None, None
 
     @staticmethod
@@ -99,7 +99,7 @@ class _ScaledCosines(torch.autograd.Function):
         return torch.vmap(plain, in_dims)(x, weight, s), 0
 
 
-def _along_the_sphere(vectors: Tensor, change: Tensor) -> Tensor:
+def along_the_sphere(vectors: Tensor, change: Tensor) -> Tensor:
     """How the directions of vectors change with them; this linear map is its own transpose."""
     inverse = angles.inverse_norm(vectors)
     directions = vectors * inverse

@@ -12,6 +12,7 @@ is in the cache. The exponentials are kept for the backward pass, the one N×C m
 computed again there, and then nothing of that size ever exists.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from arcmargin import angles
-from arcmargin.headers.scaled_cosines import remove_radial
+from arcmargin.headers.scaled_cosines import along_the_sphere, remove_radial
 
-CACHED_CLASSES = 1024  # on a CPU; elsewhere one large product is faster than many
+CACHED_CLASSES = 512  # on a CPU; elsewhere one large product is faster than many
+MANY_CLASSES = 16_384  # with so many, fewer N×C matrices are worth the more operations
 
 
 @torch.compiler.disable
@@ -51,6 +54,37 @@ def softmax_losses(
         embeddings, weight, labels, shift, slope, s, rows, block, class_chunk is None, group
     )
     return losses
+
+
+def dense_losses(
+    embeddings: Float[Tensor, "n d"],
+    weight: Float[Tensor, "c d"],
+    labels: Int[Tensor, " n"],
+    shift: Float[Tensor, " n"],
+    *,
+    s: Float[Tensor, ""] | float,
+) -> Float[Tensor, " n"]:
+    """The same over all classes, with derivatives of every kind; the scale gets none."""
+    block = CACHED_CLASSES if weight.device.type == "cpu" else len(weight)
+    keep = torch.is_grad_enabled()
+    losses: Tensor = _DenseLosses.apply(embeddings, weight, labels, shift, s, block, keep)[0]
+    return losses
+
+
+def plain_losses(
+    x: Tensor, weight: Tensor, labels: Tensor, shift: Tensor, s: Tensor | float
+) -> Tensor:
+    """The formula at the top of this file in operations that autograd knows."""
+    z = _shifted(F.linear(s * angles.unit(x), angles.unit(weight)), labels, shift)
+    return z.logsumexp(dim=1) - _at_target(z, labels)
+
+
+def _shifted(z: Tensor, labels: Tensor, shift: Tensor) -> Tensor:
+    return z.scatter_add(1, labels.clamp_min(0)[:, None], shift.where(labels >= 0, 0)[:, None])
+
+
+def _at_target(z: Tensor, labels: Tensor) -> Tensor:
+    return z.gather(1, labels.clamp_min(0)[:, None])[:, 0].where(labels >= 0, 0)
 
 
 @torch.no_grad()
@@ -132,6 +166,90 @@ class _SoftmaxLosses(torch.autograd.Function):
         return grad_x, grad_weight, None, grad_shift, *[None] * 6
 
 
+class _DenseLosses(torch.autograd.Function):
+    """The losses, and what the backward pass needs of the way there: that gets no gradient.
+
+    The first derivative is fast; vmap, forward mode and higher derivatives take plain operations.
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        shift: Tensor,
+        s: Tensor | float,
+        block: int,
+        keep: bool,
+    ) -> tuple[Tensor, ...]:
+        kept: dict[int, tuple[Tensor, Tensor]] = {}
+        factor = s * angles.inverse_norm(x)
+        found = _sums(x * factor, weight, labels, shift, None, block, kept if keep else None)
+        top, total, target = found
+        blocks = [tensor for pair in kept.values() for tensor in pair]
+        return total.log() + (top - target), factor, *found, *blocks
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, weight, labels, shift, ctx.s, ctx.block, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # zeros as large as what is kept
+        ctx.others = len(output) - 1
+        ctx.save_for_backward(x, weight, labels, shift, *output[1:])
+        ctx.save_for_forward(x, weight, labels, shift)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 7
+        x, weight, labels, shift, *found = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this derivative is to be differentiated in its turn
+            pull = torch.func.vjp(
+                lambda x, weight, shift: plain_losses(x, weight, labels, shift, ctx.s),
+                *(x, weight, shift),
+            )[1]
+            grad_x, grad_weight, grad_shift = pull(grad)
+            return grad_x, grad_weight, None, grad_shift, None, None, None
+        factor, top, total, target, *kept = found
+        at_target = -grad * factor[:, 0]
+        per_row = grad / total * factor[:, 0]
+        # Made from the gradient, so that they are several where vmap hands over several at a time.
+        grad_x, grad_weight = grad.new_zeros(x.shape), grad.new_empty(weight.shape)
+        with torch.autocast(x.device.type, enabled=False):
+            blocks = _blocks(weight, None, ctx.block)
+            for (start, classes), e, own_top in zip(blocks, kept[::2], kept[1::2], strict=True):
+                inverse = angles.inverse_norm(classes)
+                q = e * (per_row * (own_top - top).exp())[:, None]
+                _add_to_target(q, labels - start, at_target)
+                q.mul_(inverse.T)
+                grad_x.addmm_(q, classes)
+                h = grad_weight[start : start + ctx.block].addmm_(q.T, x, beta=0)
+                del q  # before the next memory is needed
+                remove_radial(h, classes, inverse)
+            remove_radial(grad_x, x, factor / ctx.s)
+        grad_shift = (grad * ((target - top).exp() / total - 1)).where(labels >= 0, 0)
+        return grad_x, grad_weight, None, grad_shift, None, None, None
+
+    @staticmethod
+    def jvp(
+        ctx: Any, x_t: Any, weight_t: Any, _: None, shift_t: Any, *__: None
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, labels, shift = ctx.saved_tensors
+        given = ((x, x_t), (weight, weight_t), (shift, shift_t))
+        x_t, weight_t, shift_t = (torch.zeros_like(v) if t is None else t for v, t in given)
+        u, v = angles.unit(x), angles.unit(weight)
+        moved = along_the_sphere(x, x_t) @ v.T + u @ along_the_sphere(weight, weight_t).T
+        moved = _shifted(ctx.s * moved, labels, shift_t)
+        p = _shifted(ctx.s * u @ v.T, labels, shift).softmax(dim=1)
+        return (p * moved).sum(dim=1) - _at_target(moved, labels), *[None] * ctx.others
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+    ) -> tuple[tuple[Tensor], tuple[int]]:
+        return (torch.vmap(plain_losses, in_dims[:5])(*inputs[:5]),), (0,)
+
+
 def _sums(
     u: Tensor,
     weight: Tensor,
@@ -160,7 +278,7 @@ def _sums(
     return top, total, target
 
 
-def _blocks(weight: Tensor, rows: Tensor | None, size: int) -> Any:
+def _blocks(weight: Tensor, rows: Tensor | None, size: int) -> Iterator[tuple[int, Tensor]]:
     """(position of its first class, weights) of each block."""
     if rows is None:
         for start in range(0, len(weight), size):

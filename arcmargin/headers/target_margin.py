@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from arcmargin import angles
 from arcmargin.errors import UserError
+from arcmargin.headers import softmax
 from arcmargin.headers.base import IGNORE_INDEX
 from arcmargin.headers.cosine import CosineHeader
 from arcmargin.headers.sampling import positions_among, sample_classes
-from arcmargin.headers.softmax import softmax_losses
 
 
 class Margins(NamedTuple):
@@ -48,10 +49,12 @@ class TargetMarginHeader(CosineHeader):
     fraction of all. The rest get a zero gradient, and still move on by an optimizer's momentum.
 
     With class_chunk, and where classes are sampled, `loss` does not pass through `forward`, and has
-    first derivatives only; the cross-entropy of `forward` has them all.
+    first derivatives only; the cross-entropy of `forward` has them all. With very many classes and a
+    detached margin `loss` has them too and passes by `forward`, unless that has hooks.
     """
 
     _ramped: Tensor
+    _hooked: bool = False  # whether somebody wants to see what passes through forward
 
     def __init__(
         self,
@@ -141,11 +144,32 @@ class TargetMarginHeader(CosineHeader):
     def loss(
         self, embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"]
     ) -> Float[Tensor, ""]:
-        if self.class_chunk is None and not (self.training and self.sample_rate < 1):
+        if self._whole and not self._past_forward:
             return super().loss(embeddings, labels)
         self._check(embeddings, labels)
         labelled = labels != IGNORE_INDEX
         return self.losses(embeddings, labels).where(labelled, 0.0).sum() / labelled.sum()
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the softmax is over all classes at once."""
+        return self.class_chunk is None and not (self.training and self.sample_rate < 1)
+
+    @property
+    def _past_forward(self) -> bool:
+        """Whether the loss over all classes is faster without `forward`, and nobody misses that."""
+        detached = self.plain_others and self.gradient == "detached"
+        many = self.num_classes >= softmax.MANY_CLASSES
+        # A compiler fuses the simple way itself.
+        return many and detached and not self._hooked and not torch.compiler.is_compiling()
+
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        self._hooked = True
+        return super().register_forward_hook(*args, **kwargs)
+
+    def register_forward_pre_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        self._hooked = True
+        return super().register_forward_pre_hook(*args, **kwargs)
 
     def losses(
         self,
@@ -174,7 +198,9 @@ class TargetMarginHeader(CosineHeader):
                 labels = positions_among(rows, labels)
             elif self.training and self.sample_rate < 1:
                 rows, labels = sample_classes(labels, self.num_classes, self.sample_rate)
-            return softmax_losses(
+            elif self._whole and slope is None and group is None:
+                return softmax.dense_losses(x, weight, labels, self.s * shift.to(x.dtype), s=self.s)
+            return softmax.softmax_losses(
                 *(x, weight, labels, self.s * shift.to(x.dtype)),
                 s=self.s,
                 slope=slope,

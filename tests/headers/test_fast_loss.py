@@ -1,6 +1,7 @@
 """The fused, the class-chunked and the sampled loss against the simple one, through the logits."""
 
 import copy
+import functools
 import math
 from collections.abc import Iterator
 
@@ -54,6 +55,13 @@ def outcome(
     assert x.grad is not None
     parameters = {k: p.grad for k, p in header.named_parameters() if p.grad is not None}
     return {"loss": loss.detach(), "x": x.grad, **parameters, **dict(header.named_buffers())}
+
+
+@pytest.fixture(autouse=True)
+def past_forward(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As with very many classes."""
+    monkeypatch.setattr(softmax, "MANY_CLASSES", 0)
+    yield
 
 
 @pytest.fixture
@@ -155,6 +163,27 @@ def test_float32_over_thousands_of_classes(class_chunk: int | None) -> None:
         assert error < 1e-5, name
 
 
+def test_derivatives_of_the_dense_loss_of_all_kinds_against_finite_differences(
+    small_blocks: None,
+) -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(4, 3), torch.randn(C, 3), torch.randn(4)]
+    inputs = [tensor.double().requires_grad_() for tensor in inputs]
+    labels = torch.tensor([0, -1, 3, 2])
+
+    def losses(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return softmax.dense_losses(x, weight, labels, shift, s=2.0)
+
+    assert torch.autograd.gradcheck(
+        losses,
+        inputs,
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )
+    assert torch.autograd.gradgradcheck(losses, inputs)
+
+
 @pytest.mark.parametrize("class_chunk", [None, 2])
 @pytest.mark.parametrize("rows", [None, [0, 2, 3, 6]])
 def test_gradients_against_finite_differences(
@@ -253,12 +282,16 @@ def test_hooks_and_subclasses_still_go_through_forward() -> None:
     plain = MarginHeader(D, C).double()
     plain.register_forward_hook(lambda *_: seen.append(1))
     plain.loss(embeddings, labels)
-    assert seen
+    assert seen == [1]
+    before = MarginHeader(D, C).double()
+    before.register_forward_pre_hook(lambda *_: seen.append(2))
+    before.loss(embeddings, labels)
+    assert seen == [1, 2]
     with pytest.raises(UserError, match="Twice takes no class_chunk"):
         Twice(D, C, class_chunk=2)
 
 
-def test_torch_func_goes_through_the_simple_way() -> None:
+def test_torch_func_takes_its_gradient() -> None:
     header = MarginHeader(D, C, m2=0.5).double()
     embeddings, labels = batch()
 
@@ -311,7 +344,8 @@ def test_chunks_never_hold_the_matrix(header: str) -> None:
         head = make(d, c, class_chunk=size)
         embeddings, labels = batch(n, d, c)
         with Largest() as mode:
-            head.loss(embeddings.float().requires_grad_(), labels).backward()
+            loss = head.loss if size else functools.partial(Header.loss, head)
+            loss(embeddings.float().requires_grad_(), labels).backward()
         largest[size] = mode.numel
     assert largest[None] == n * c
     assert largest[chunk] == max(n * chunk, d * c)  # a block, or the gradient of the weight

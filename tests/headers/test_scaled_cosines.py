@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, hessian, jacfwd, jvp, vmap
 from torch.nn import functional as F
 
-from arcmargin.headers import MarginHeader, scaled_cosines
+from arcmargin.headers import MarginHeader, scaled_cosines, softmax
 from arcmargin.headers.scaled_cosines import scaled_cosines as fused
 
 
@@ -78,9 +78,13 @@ def test_vectors_without_a_length_have_neither_direction_nor_gradient() -> None:
     assert weight.grad is not None and (weight.grad[-1] == 0).all() and weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("many", [True, False])
 @pytest.mark.parametrize("gradient", ["detached", "autograd"])
-def test_a_head_under_the_transforms_of_torch_func(gradient: str) -> None:
+def test_a_head_under_the_transforms_of_torch_func(
+    gradient: str, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of its loss and of its logits, against a head that normalises and multiplies."""
+    monkeypatch.setattr(softmax, "MANY_CLASSES", 0 if many else 100)
 
     class Plain(MarginHeader):
         def scaled_cosines(self, embeddings: Tensor) -> Tensor:
