@@ -1,6 +1,6 @@
 """How fast everything is, as ratios to named baselines measured in the same run.
 
-    python scripts/benchmark.py --out docs/benchmark.md            # all parts, some 20 minutes
+    python scripts/benchmark.py --out docs/benchmark.md            # all parts, about half an hour
     python scripts/benchmark.py --quick                            # a look, under two minutes
     python scripts/benchmark.py --only epoch,start
 
