@@ -312,8 +312,13 @@ def metric(name: str) -> Metric:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """As the table has them; what it does not have comes last, by name."""
-    return sorted(set(names), key=lambda name: (_find(name)[0], name))
+    """As the table has them; what it does not have comes last, by name. Numbers in names count."""
+    return sorted(set(names), key=lambda name: (_find(name)[0], _natural(name)))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """recall@5 before recall@10."""
+    return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def metric_names(of_runs: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -103,7 +103,7 @@ def result_lines(runs: list[Result]) -> list[str]:
         promised = (
             "" if predicted is None else f", predicted {metric(PREDICTED).with_unit(predicted)}"
         )
-        lines.append(f"gap {gap}{promised}")
+        lines.append(f"mean gap {gap}{promised}")
     elif nearest:
         lines.append(f"nearest centres {nearest}")
     return lines

@@ -12,10 +12,9 @@ from optuna.trial import TrialState
 from arcmargin.metrics.table import metric
 from arcmargin.record import JOURNAL_FILE
 from arcmargin.report import journal
-from arcmargin.report.templates import plotly_tag
+from arcmargin.report.templates import asset, figure_div, plotly_tag
 
 _LEAST = 2  # trials that ended with a score; fewer show nothing
-_STYLE = "body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; color: #222 }"
 
 
 def search_page(folders: Sequence[Path], plotly: str | None = None) -> str | None:
@@ -23,7 +22,10 @@ def search_page(folders: Sequence[Path], plotly: str | None = None) -> str | Non
     the address of plotly.js, which the page holds otherwise."""
     sections = [
         f"<h2>{html.escape(study.study_name)}</h2>\n<p>{html.escape(_best(study))}</p>\n"
-        + "\n".join(f"<h3>{title}</h3>\n{_div(figure)}" for title, figure in figures(study))
+        + "\n".join(
+            f"<h3>{title}</h3>\n{figure_div(figure.update_layout(title=None), '24em')}"
+            for title, figure in figures(study)
+        )
         for folder in folders
         for study in journal.load(folder / JOURNAL_FILE)
         if len(study.get_trials(states=(TrialState.COMPLETE,))) >= _LEAST
@@ -31,7 +33,7 @@ def search_page(folders: Sequence[Path], plotly: str | None = None) -> str | Non
     if not sections:
         return None
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Search</title>'
-    script = f"<style>{_STYLE}</style>{plotly_tag(plotly)}"
+    script = f"<style>{asset('verdict.css')}</style>{plotly_tag(plotly)}"
     return "\n".join([head, script, "<h1>Search</h1>", *sections])
 
 
@@ -61,14 +63,4 @@ def _best(study: optuna.Study) -> str:
     return (
         f"Best of {len(study.trials)} trials{rest}: {settings}, with a {score.title} of "
         f"{score.with_unit(study.best_value)} (trial {trial.number})."
-    )
-
-
-def _div(figure: go.Figure) -> str:
-    figure.update_layout(title=None, template="plotly_white", margin={"t": 20, "b": 50})
-    return figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        default_height="24em",
-        config={"displaylogo": False, "displayModeBar": False},
     )

@@ -12,10 +12,8 @@ from arcmargin.report import study_text
 from arcmargin.report.contest import Contest
 from arcmargin.report.study import Judged
 from arcmargin.report.style import header_colour
-from arcmargin.report.templates import PLOTLY_FILE, asset, plotly_tag, render
+from arcmargin.report.templates import PLOTLY_FILE, asset, figure_div, plotly_tag, render
 from arcmargin.report.tuning import Tuned, expected_best
-
-_SHOWN = {"displaylogo": False, "displayModeBar": False}
 
 
 def page(judged: Sequence[Judged], tuned: Sequence[Tuned], out: Path, *, ranks: bool) -> str:
@@ -24,7 +22,7 @@ def page(judged: Sequence[Judged], tuned: Sequence[Tuned], out: Path, *, ranks: 
         "verdict.html",
         contests=[_words(one, tuned, out) for one in judged],
         tuning=[
-            {"title": title, "about": about, "figure": _div(figure)}
+            {"title": title, "about": about, "figure": figure_div(figure, "26em")}
             for title, about, figure in tuning_figures(tuned)
         ],
         ranks=ranks,
@@ -41,7 +39,7 @@ def _words(one: Judged, tuned: Sequence[Tuned], out: Path) -> dict[str, object]:
         "heads": table.heads,
         "rows": [[bold(cell) for cell in row] for row in table.rows],
         "caption": table.caption,
-        "figure": _div(differences(one.contest)) if one.contest.comparisons else "",
+        "figure": figure_div(differences(one.contest), "26em") if one.contest.comparisons else "",
         "more": study_text.by_other_metrics(one),
         "limits": study_text.limits(one, tuned),
         "advice": study_text.advice(one, out),
@@ -127,20 +125,6 @@ def _name(one: Tuned) -> str:
 
 def _axis(one: Tuned) -> str:
     return metric(one.score).heading
-
-
-def _div(figure: go.Figure) -> Markup:
-    figure.update_layout(
-        height=figure.layout.height or 380,
-        template="plotly_white",
-        margin={"t": 30, "b": 50},
-        font={"family": "sans-serif"},
-    )
-    return Markup(
-        figure.to_html(
-            full_html=False, include_plotlyjs=False, default_height="26em", config=_SHOWN
-        )
-    )
 
 
 def bold(cell: str) -> Markup:

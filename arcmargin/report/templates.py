@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from arcmargin.files import write_atomically
 
+_INK, _GRID = "#7f8794", "rgba(128,136,148,0.3)"
 FOLDER = Path(__file__).parent / "assets"
 PLOTLY_FILE = "plotly.min.js"  # shared by the pages of a folder: 5 MB
 
@@ -58,6 +59,25 @@ def plotly_tag(address: str | None) -> Markup:
     if address is None:
         return Markup(f"<script>{plotly_source()}</script>")
     return Markup('<script src="{}"></script>').format(address)
+
+
+def figure_div(figure: Any, height: str) -> Markup:
+    """A Plotly figure on the page's own paper, light or dark: it is transparent, and its ink lies
+    between the two."""
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
+    figure.update_layout(
+        template="plotly_white",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "sans-serif", "color": _INK},
+        width=None,  # the page's
+        margin={"t": 30, "b": 50},
+    )
+    figure.update_xaxes(**axis).update_yaxes(**axis)
+    shown = {"displaylogo": False, "displayModeBar": False}
+    return Markup(
+        figure.to_html(full_html=False, include_plotlyjs=False, default_height=height, config=shown)
+    )
 
 
 def self_contained(page: str) -> str:

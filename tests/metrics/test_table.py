@@ -77,3 +77,8 @@ def test_the_glossary_is_what_the_table_says() -> None:
     command = [sys.executable, "-m", "arcmargin.metrics.table"]
     made = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout
     assert made.decode() == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_numbers_in_names_are_ordered_as_numbers():
+    names = [f"retrieval_recall_at_{k}" for k in (10, 1, 5)]
+    assert table.in_order(names) == [f"retrieval_recall_at_{k}" for k in (1, 5, 10)]
