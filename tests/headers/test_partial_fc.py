@@ -15,6 +15,8 @@ from arcmargin.headers import Header, MarginHeader, PartialFC
 from arcmargin.headers.adaface import AdaFaceHeader
 from arcmargin.headers.sampling import sample_classes
 
+pytestmark = pytest.mark.long
+
 D, C, N = 6, 31, 20  # N samples in each process
 OPTIONS: dict[str, Any] = {"s": 20.0, "m1": 1.1, "m2": 0.4, "m3": 0.1}
 CASES: list[dict[str, Any]] = [
