@@ -230,6 +230,11 @@ class Settings:
     identity: str = ""  # equal where two runs compute the same
 
     @property
+    def is_trial(self) -> bool:
+        """Whether the run is there to choose settings by: then it is not tested."""
+        return self.study is not None and self.study.stage == "trial"
+
+    @property
     def name(self) -> str:
         """`arcface m2=0.5`: the head and the margins that act."""
         margins = {key: getattr(self, key) for key in NO_MARGIN}

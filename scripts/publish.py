@@ -26,7 +26,6 @@ from publishing import noise, rows, tables, verdict
 
 from arcmargin.errors import UserError
 from arcmargin.files import display_path, write_atomically
-from arcmargin.report.study import is_trial
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKERS = {
@@ -57,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def publish(sweep: Path, root: Path) -> list[Path]:
     """The files in docs/results that the sweep's runs become."""
     found = rows.results(sweep)
-    trials = [run for run in found if is_trial(run)]
-    tests = [run for run in found if not is_trial(run)]
+    trials = [run for run in found if run.settings.is_trial]
+    tests = [run for run in found if not run.settings.is_trial]
     home = root / "docs" / "results" / sweep.resolve().name
     frames = {
         home.with_suffix(".csv"): rows.runs(tests, sweep) if tests else None,

@@ -107,12 +107,17 @@ def along_the_sphere(vectors: Tensor, change: Tensor) -> Tensor:
     return inverse * (change - radial)
 
 
+def block_size(weight: Tensor) -> int:
+    """How many classes at a time."""
+    return CACHED_CLASSES if weight.device.type == "cpu" else max(1, len(weight))
+
+
 def class_blocks(weight: Tensor, *, lean: bool = False) -> Iterator[tuple[slice, Tensor]]:
     """Where each block of classes lies, and its weights.
 
     lean: halved where there are so few classes that a whole one would show in the peak of memory.
     """
-    size = CACHED_CLASSES if weight.device.type == "cpu" else max(1, len(weight))
+    size = block_size(weight)
     if lean and size < len(weight) <= 4 * size:
         size = max(1, size // 2)
     for start in range(0, len(weight), size):

@@ -23,9 +23,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from arcmargin import angles
-from arcmargin.headers.scaled_cosines import along_the_sphere, remove_radial
+from arcmargin.headers.scaled_cosines import along_the_sphere, block_size, remove_radial
 
-CACHED_CLASSES = 512  # on a CPU; elsewhere one large product is faster than many
 MANY_CLASSES = 16_384  # with so many, fewer N×C matrices are worth the more operations
 
 
@@ -49,7 +48,7 @@ def softmax_losses(
     classes; here the label is −1 where it lies with another. There are first derivatives only.
     """
     # torch.compile is kept out: it would unroll the loop.
-    block = class_chunk or (CACHED_CLASSES if weight.device.type == "cpu" else len(weight))
+    block = class_chunk or block_size(weight)
     losses: Tensor = _SoftmaxLosses.apply(
         embeddings, weight, labels, shift, slope, s, rows, block, class_chunk is None, group
     )
@@ -65,8 +64,7 @@ def dense_losses(
     s: Float[Tensor, ""] | float,
 ) -> Float[Tensor, " n"]:
     """The same over all classes, with derivatives of every kind; the scale gets none."""
-    block = CACHED_CLASSES if weight.device.type == "cpu" else len(weight)
-    keep = torch.is_grad_enabled()
+    block, keep = block_size(weight), torch.is_grad_enabled()
     losses: Tensor = _DenseLosses.apply(embeddings, weight, labels, shift, s, block, keep)[0]
     return losses
 

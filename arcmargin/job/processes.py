@@ -295,7 +295,7 @@ def _follow(store: Any, place: Place) -> int:
 
 def _take_part(task: Task, place: Place) -> None:
     from arcmargin.job.build import build
-    from arcmargin.job.schema import AUTO, is_trial
+    from arcmargin.job.schema import AUTO
     from arcmargin.training.train import fit
 
     cfg = task.config
@@ -309,7 +309,7 @@ def _take_part(task: Task, place: Place) -> None:
         seed=cfg.seed,
         folder=task.folder,
         score=None if cfg.score == AUTO else cfg.score,
-        test=not is_trial(cfg),
+        test=not settings.is_trial,
         environment=_environment(place),
         resume=task.resume,
     )

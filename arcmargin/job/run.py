@@ -153,7 +153,7 @@ def _trained(
         folder=folder,
         evaluate=cfg.evaluate,
         score=None if cfg.score == schema.AUTO else cfg.score,
-        test=not schema.is_trial(cfg),
+        test=not settings.is_trial,
         # A list of pairs has become part of the data.
         verification_pairs=None
         if isinstance(cfg.verification_pairs, str)

@@ -174,11 +174,6 @@ def validation_classes(dataset: Mapping[str, Any]) -> Any:
     return FIFTH if unseen else None
 
 
-def is_trial(cfg: DictConfig) -> bool:
-    """Whether the run is there to choose settings by: then it is not tested."""
-    return bool(cfg.study.stage == "trial")
-
-
 def score_of(cfg: DictConfig) -> str:
     """The validation metric that settings and the best epoch are chosen by.
 
@@ -245,6 +240,6 @@ def what_changes_the_result(cfg: DictConfig) -> dict[str, Any]:
             content[one.name] = value
     if cfg.evaluate == "best" and (score := score_of(cfg)) != DEFAULT:
         content["score"] = score  # it chooses the epoch
-    if is_trial(cfg):
-        content["test"] = False
+    if cfg.study.stage == "trial":
+        content["test"] = False  # Settings.is_trial
     return content

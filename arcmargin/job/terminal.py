@@ -29,10 +29,10 @@ def result_table(result: Result, *, colour: bool = False) -> str:
     where = f"{settings.dataset}, {settings.embedding_dim}-D, seed {settings.seed}"
     where += "" if settings.s is None else f", s={settings.s:g}"
     remarks = _remarks(result)
-    is_tested = result.arrays is not None
-    split = "test split" if is_tested else "validation split, not tested"
+    trial = settings.is_trial
+    split = "validation split, not tested" if trial else "test split"
     lines = [f"{_in(settings.name, BOLD, colour)} on {where}: {split}"]
-    measured = result.metrics if is_tested else _of_validation(result)
+    measured = _of_validation(result) if trial else result.metrics
     for name in in_order(measured):
         value = measured[name]
         if value is not None and name not in result.intervals:

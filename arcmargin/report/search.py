@@ -33,7 +33,7 @@ def search_page(folders: Sequence[Path], plotly: str | None = None) -> str | Non
     if not sections:
         return None
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Search</title>'
-    script = f"<style>{asset('verdict.css')}</style>{plotly_tag(plotly)}"
+    script = f"<style>{asset('prose.css')}</style>{plotly_tag(plotly)}"
     return "\n".join([head, script, "<h1>Search</h1>", *sections])
 
 

@@ -42,12 +42,8 @@ class Judged(NamedTuple):
 
 def without_trials(found: Found) -> Found:
     """What is tested once is what was chosen: trials count only while there is nothing else."""
-    tests = [run for run in found.results if not is_trial(run)]
+    tests = [run for run in found.results if not run.settings.is_trial]
     return found._replace(results=tests) if tests else found
-
-
-def is_trial(run: Result) -> bool:
-    return run.settings.study is not None and run.settings.study.stage == "trial"
 
 
 def judge(

@@ -26,7 +26,7 @@ def page(judged: Sequence[Judged], tuned: Sequence[Tuned], out: Path, *, ranks: 
             for title, about, figure in tuning_figures(tuned)
         ],
         ranks=ranks,
-        style=asset("verdict.css"),
+        style=asset("prose.css"),
         plotly=plotly_tag(PLOTLY_FILE),
     )
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from arcmargin.files import write_atomically
@@ -61,7 +62,7 @@ def plotly_tag(address: str | None) -> Markup:
     return Markup('<script src="{}"></script>').format(address)
 
 
-def figure_div(figure: Any, height: str) -> Markup:
+def figure_div(figure: go.Figure, height: str) -> Markup:
     """A Plotly figure on the page's own paper, light or dark: it is transparent, and its ink lies
     between the two."""
     axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}

@@ -60,10 +60,11 @@ def prepare(arguments: Sequence[str], conf: Path) -> list[str]:
     arguments = expanded(arguments)
     options, overrides = _split([one for one in arguments if one not in _HELP])
     if options is not None:
-        config = _checked(overrides, options, conf)
+        config, folder = _checked(overrides, options, conf)
         if _HELP & set(arguments):  # Hydra would list all its groups twice before
             print(config.hydra.help.template)
             raise SystemExit(0)
+        _check_folder(folder)
     return arguments
 
 
@@ -140,7 +141,10 @@ def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace | None, list[st
     return (None if others else options), options.overrides
 
 
-def _checked(arguments: Sequence[str], options: argparse.Namespace, conf: Path) -> DictConfig:
+def _checked(
+    arguments: Sequence[str], options: argparse.Namespace, conf: Path
+) -> tuple[DictConfig, Path]:
+    """The configuration, and the folder that will hold the result."""
     folders = [conf]
     further = []
     if options.config_dir is not None:
@@ -156,8 +160,7 @@ def _checked(arguments: Sequence[str], options: argparse.Namespace, conf: Path) 
     _check_sweep_name(config.sweep, overrides)
     schema.check(config)
     kind = config.hydra.sweep if multirun else config.hydra.run
-    _check_folder(Path(kind.dir))
-    return config
+    return config, Path(kind.dir)
 
 
 def _check_option_name(override: Override) -> None:

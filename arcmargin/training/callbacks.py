@@ -177,6 +177,7 @@ class Monitor(Callback):
         self.images, self.since = 0, now
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
-        steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # documented; set by its logger connector
+        # Documented; Lightning's logger connector sets it, where mypy does not see it.
+        steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         every = min(steps, int(trainer.num_training_batches))
         return every > 0 and (self.step + 1) % every == 0

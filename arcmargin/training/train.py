@@ -82,11 +82,11 @@ def train(
     if resume is not None:
         checkpoints.check_resumable(resume, module, epochs)
     start = time.perf_counter()
-    watching = _watching(data, test=test, on_moment=on_moment)
+    takers = _takers(data, test=test, on_moment=on_moment)
     progress = Progress(on_epoch)
     fitter, data, best = fit(
         *(module, data, trainer),
-        watching=[*watching, progress, *([Monitor()] if logger or module.shard else [])],
+        watching=[*takers, progress, *([Monitor()] if logger or module.shard else [])],
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,
@@ -114,19 +114,20 @@ def train(
         checkpoint=checkpoints.BEST if evaluate == "best" else checkpoints.LAST,
     )
     if test:
-        _test(result, module, data, verification_pairs, watching[0].snapshots())
+        _test(result, module, data, verification_pairs, takers[0].snapshots())
     result.durations = {
         "train_s": trained - start,
-        "snapshots_s": sum(taker.seconds for taker in watching),
+        "snapshots_s": sum(taker.seconds for taker in takers),
         "validation_classes_s": module.seconds_of_classes,
         "evaluate_s": time.perf_counter() - trained,
     }
     return result
 
 
-def _watching(
+def _takers(
     data: ImageData, *, test: bool, on_moment: Callable[[Moment], None] | None = None
 ) -> list[SnapshotTaker]:
+    """None where no test image is looked at."""
     return [SnapshotTaker(data, on_moment=on_moment)] if test else []
 
 
@@ -212,7 +213,7 @@ def fit(
     is spread over them, each takes part in what `watching` asks of it.
     """
     if module.shard and not watching:
-        watching = [*_watching(data, test=test), Monitor()]
+        watching = [*_takers(data, test=test), Monitor()]
     batches = Batches(data.train, batch_size, seed=seed)
     size = evaluation_batch_size(data.image_shape)
     vals = [Batches(data.val, size)]

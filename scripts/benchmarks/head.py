@@ -58,7 +58,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
 
 
 def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
-    batch = _batch(D, num_classes)
+    batch = make_batch(D, num_classes)
     steps = {FLOOR: floor(D, num_classes), PEER: peer(num_classes), TEXTBOOK: textbook(num_classes)}
     for name in HEADS:
         steps[name] = head(D, num_classes, **_margins(name))
@@ -85,7 +85,7 @@ def _dense(num_classes: int, repeats: int) -> list[dict[str, Any]]:
 
 def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, Any]]:
     """Class by class, where the N×C matrix is what does not fit; D = 128."""
-    batch = _batch(d, num_classes)
+    batch = make_batch(d, num_classes)
     classes = f"C = {num_classes:,}, D = {d}"
     whole, case = "the same head, not chunked", f"arcface class_chunk=4096, {classes}"
     steps = {
@@ -100,7 +100,7 @@ def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, 
     steps |= others
     timed = {name: step for name, step in steps.items() if name != whole}
     seconds = _seconds("class_chunk (s)", timed, batch, repeats)
-    error = _gradient_error(steps[case], steps[whole], batch)
+    error = gradient_error(steps[case], steps[whole], batch)
     if error > 1e-5:
         raise RuntimeError(f"the chunked gradient is off by {error:.1e}")
     peak = {name: peak_bytes(step, batch) for name, step in steps.items()}
@@ -118,7 +118,7 @@ def _chunked(num_classes: int, repeats: int, *, d: int = 128) -> list[dict[str, 
 
 
 def _sampled(num_classes: int, repeats: int) -> list[dict[str, Any]]:
-    batch = _batch(D, num_classes)
+    batch = make_batch(D, num_classes)
     case, all_of_them = f"arcface sample_rate=0.1, C = {num_classes:,}", "sample_rate=1"
     steps = {
         all_of_them: head(D, num_classes, m2=0.5),
@@ -223,7 +223,7 @@ def textbook(num_classes: int) -> Step:
     return Step(loss, weight)
 
 
-def _batch(d: int, num_classes: int) -> tuple[Tensor, Tensor]:
+def make_batch(d: int, num_classes: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     embeddings = torch.randn(N, d, device=DEVICE, requires_grad=True)
     return embeddings, torch.randint(num_classes, (N,), device=DEVICE)
@@ -264,7 +264,7 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def _gradient_error(ours: Step, other: Step, batch: tuple[Tensor, Tensor]) -> float:
+def gradient_error(ours: Step, other: Step, batch: tuple[Tensor, Tensor]) -> float:
     """The largest difference between gradients, relative to the largest entry."""
     gradients = []
     for step in (ours, other):

@@ -28,11 +28,16 @@ CONFIGURATION = (
 
 
 def results(sweep: Path) -> list[Result]:
-    """The runs of a sweep, of a fair comparison the trials too. Raises UserError, naming the runs,
-    unless all finished and come from one commit without local changes."""
+    """The runs of a sweep, of a fair comparison the trials too, failed ones as well: that is an answer.
+    Raises UserError, naming the runs, unless all others finished and come from one commit without
+    local changes."""
     found = find_results(sweep)
     broken = found.damaged + [f"{folder} has no record" for folder in found.unfinished]
-    broken += [f"{_name(run, sweep)} failed" for run in found.results if not run.finished]
+    broken += [
+        f"{_name(run, sweep)} failed"
+        for run in found.results
+        if not (run.finished or run.settings.is_trial)
+    ]
     if broken:
         raise UserError(f"{sweep} is not whole: {_list(broken)}; run the sweep's command again")
     if not found.results:
@@ -71,8 +76,7 @@ def runs(results: Sequence[Result], sweep: Path, *, tested: bool = True) -> pd.D
         row["overrides"] = (
             " ".join(_kept(run.settings.overrides, study.tuned if study else ())) or None
         )
-        row["score_name"] = name = study.score if study else run.score_name
-        row["score"] = run.validation.get(name)
+        row["score_name"], row["score"] = run.score_name, run.score
         for name in names:
             row[name] = run.metrics.get(name)
             row[f"{name}_low"], row[f"{name}_high"] = run.intervals.get(name, (None, None))

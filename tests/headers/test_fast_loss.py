@@ -58,16 +58,14 @@ def outcome(
 
 
 @pytest.fixture(autouse=True)
-def past_forward(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def past_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with very many classes."""
     monkeypatch.setattr(softmax, "MANY_CLASSES", 0)
-    yield
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So that seven classes have more than one block, and vectors too."""
-    monkeypatch.setattr(softmax, "CACHED_CLASSES", 3)
     monkeypatch.setattr(scaled_cosines, "CACHED_CLASSES", 3)
     monkeypatch.setattr(scaled_cosines, "CACHED_VECTORS", 2)
     yield

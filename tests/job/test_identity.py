@@ -121,3 +121,10 @@ def test_the_score_counts_only_where_it_chooses_the_epoch():
     best = identity(composed("evaluate=best"))
     assert best == identity(composed("evaluate=best", "score=val_accuracy"))
     assert best != identity(composed("evaluate=best", other))
+
+
+def test_a_trial_is_another_run_than_its_like_that_is_tested():
+    study = ("+study=fair", "study.trials=3")
+    trial = identity(composed(*study, "study.stage=trial"))
+    tested = identity(composed(*study, "study.stage=test"))
+    assert tested == identity(composed()) != trial

@@ -9,6 +9,7 @@ import yaml
 from synthetic_records import make_result
 
 from arcmargin.record import Result, Study
+from arcmargin.report import intervals
 from arcmargin.report.frame import configurations
 from arcmargin.report.labels import labels
 from arcmargin.report.margin_axes import contexts
@@ -58,6 +59,17 @@ def study(seeds: int = 5, dataset: str = "digits", **gains: float) -> list[Resul
 def judged(runs: list[Result]) -> list[Judged]:
     found = configurations(runs)
     return judge(found, labels(found), contexts(found), ["accuracy"], "accuracy")
+
+
+def test_the_picture_has_each_head_with_its_mean_and_the_better_baselines() -> None:
+    (one,) = judged(study(arcface=0.05, cosface=0.03))
+    (axes,) = intervals.figure(one.contest).axes
+    heads = [label.get_text().removesuffix(" (baseline)") for label in axes.get_yticklabels()]
+    assert heads == [head.label for head in one.contest.heads] and heads[0] == "arcface"
+    means = [bar.lines[0].get_xdata()[0] for bar in axes.containers]
+    assert means == pytest.approx([100 * head.mean for head in one.contest.heads])
+    (dashed,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed.get_xdata()[0] == pytest.approx(100 * one.contest.best_baseline.mean)
 
 
 def test_the_heads_that_beat_every_baseline_are_named() -> None:

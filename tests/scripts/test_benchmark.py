@@ -87,22 +87,22 @@ def test_a_sweep_knows_how_much_of_it_was_training():
 
 def test_the_losses_that_are_timed_against_each_other_agree():
     """Where a package or a version lacks one, the table says so."""
-    batch = head._batch(16, 40)
+    batch = head.make_batch(16, 40)
     floor = head.floor(16, 40)
     others, absent = head.other_ways(floor.weight, batch)
     assert {*others, *absent} == {head.LINEAR, head.CUT} and all(absent.values())
     for name, step in others.items():
         torch.testing.assert_close(step.loss(*batch), floor.loss(*batch), msg=name)
-        assert head._gradient_error(step, floor, batch) < 5e-4, name
+        assert head.gradient_error(step, floor, batch) < 5e-4, name
     own, imported = head.head(16, 40, m2=0.5), head.imported(16, 40, m2=0.5)
     imported.weight.data = own.weight.data
     torch.testing.assert_close(imported.loss(*batch), own.loss(*batch))
-    assert head._gradient_error(imported, own, batch) < 1e-5
+    assert head.gradient_error(imported, own, batch) < 1e-5
 
 
 @pytest.mark.parametrize("num_classes", [1_000, 5_000])
 def test_logits_for_another_loss_take_hardly_more_memory_than_a_linear_layer(num_classes):
-    batch = head._batch(head.D, num_classes)
+    batch = head.make_batch(head.D, num_classes)
     ours = head.peak_bytes(head.imported(head.D, num_classes, m2=0.5), batch)
     assert ours < 1.1 * head.peak_bytes(head.floor(head.D, num_classes), batch)
 

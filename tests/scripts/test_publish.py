@@ -125,6 +125,16 @@ def test_a_fair_comparison_says_what_its_report_says(study, tmp_path):
     assert publish.rewrite(tmp_path) == []
 
 
+def test_a_trial_may_have_failed_but_no_test(study, tmp_path):
+    part = {"score": "val_accuracy", "trials": 1, "tuned": ["s"]}
+    write(study, "arcface", 7, status="failed", study=Study(stage="trial", **part))
+    _, _, trials = publish.publish(study, tmp_path)
+    assert set(publish.read(trials)["seed"]) == {0, 7}
+    write(study, "arcface", 8, status="failed", study=Study(stage="test", **part))
+    with pytest.raises(UserError, match="is not whole: arcface_seed8 failed"):
+        publish.publish(study, tmp_path)
+
+
 def test_a_page_that_shows_what_was_never_published_is_named(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("<!-- table: tried -->\n<!-- end -->\n")

@@ -32,6 +32,7 @@ def test_one_screen_has_the_groups_and_the_keys_used_most(tmp_path):
     (declared,) = re.findall(r"^seed: 0 +# (.+)$", (CONF / "config.yaml").read_text(), re.MULTILINE)
     assert re.search(rf"^  seed=0 +{re.escape(declared)}$", said, re.MULTILINE)
     assert not list(tmp_path.iterdir())
+    assert page("hydra.run.dir=/proc/x", cwd=tmp_path) == said, "nothing is to be written there"
 
 
 def test_all_keys_are_those_of_the_chosen_options(tmp_path):
