@@ -84,7 +84,7 @@ SECTIONS = (
                 "class.",
                 *_PERCENT,
                 1,
-                brief="of the test images, to their own class",
+                brief="of the images, to their own class",
             ),
             Metric(
                 "gap_min_deg",

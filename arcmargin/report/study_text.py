@@ -38,6 +38,12 @@ def _verdict(one: Judged) -> str:
     if not contest.challengers:
         return "only baselines were compared: add heads with a margin, such as header=arcface."
     if not any(d.p is not None for head in contest.challengers for d in head.less.values()):
+        if contest.seeds > 1:
+            return (
+                "whether a head beats the baselines cannot be said: every seed shows the same "
+                f"differences in {contest.metric.title}, so nothing tells what the noise is; harder "
+                "or more test images would."
+            )
         return (
             f"whether a head beats the baselines cannot be said from one seed: take at least "
             f"study.seeds={LEAST_SEEDS}, better ten."

@@ -61,6 +61,14 @@ def judged(runs: list[Result]) -> list[Judged]:
     return judge(found, labels(found), contexts(found), ["accuracy"], "accuracy")
 
 
+def test_seeds_that_do_not_differ_tell_no_noise() -> None:
+    runs = study(seeds=3)
+    for run in runs:
+        run.metrics["accuracy"] = 1.0
+    (one,) = judged(runs)
+    assert sentence(one).startswith("Whether a head beats the baselines cannot be said: every seed")
+
+
 def test_the_picture_has_each_head_with_its_mean_and_the_better_baselines() -> None:
     (one,) = judged(study(arcface=0.05, cosface=0.03))
     (axes,) = intervals.figure(one.contest).axes
