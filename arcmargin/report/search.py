@@ -45,7 +45,8 @@ def figures(study: optuna.Study) -> Iterator[tuple[str, go.Figure]]:
     history = visualization.plot_optimization_history(study, target_name=title)
     yield f"The best {title} after so many trials", history.update_xaxes(tickformat="d")
     varied = [name for name, different in values.items() if len(different) > 1]
-    if len(varied) > 1:  # of one setting alone it would all be that one's
+    # Of one setting alone it would all be that one's; of equal scores there is nothing to explain.
+    if len(varied) > 1 and len({trial.value for trial in ended}) > 1:
         importance = visualization.plot_param_importances(study, params=varied, target_name=title)
         yield f"How much of the {title} each setting explains", importance
     if varied:

@@ -102,8 +102,9 @@ def write_report(
     if to_baseline:
         contents["differences.md"] = noise_markdown(to_baseline, called)
     shown, arrays = configurations(found.results, extra=chosen), ArrayReader()
+    only_trials = all(run.settings.is_trial for run in found.results)  # there is nothing to draw
     pictures = {
-        **_grids(shown, axes(shown, rows, cols, pages), arrays),
+        **({} if only_trials else _grids(shown, axes(shown, rows, cols, pages), arrays)),
         "roc": [curves] if (curves := roc.figure(grouped)) else [],
         "heatmap": heatmap.figures(grouped),
     }
