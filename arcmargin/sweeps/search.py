@@ -35,7 +35,7 @@ optuna.logging.set_verbosity(logging.WARNING)
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving")
-STARTUP = 5  # trials that must have ended before one is compared with their median
+STARTUP = 5  # trials before TPE looks at their scores, and before one is compared with their median
 
 
 class Dimension(NamedTuple):
@@ -132,7 +132,7 @@ class Settings(NamedTuple):
         # Trials of the same batch count as bad ones: or all of them would lie at the same place.
         with warnings.catch_warnings():  # Optuna 4 calls that experimental, 5 does so by default
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return RoundedTPE(seed=seed, constant_liar=True)
+            return RoundedTPE(seed=seed, n_startup_trials=STARTUP, constant_liar=True)
 
     def make_pruner(self) -> BasePruner:
         if self.pruner == "median":
