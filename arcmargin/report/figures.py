@@ -98,25 +98,20 @@ def result_lines(runs: list[Result]) -> list[str]:
         return []
     accuracy, gap = _over_runs(runs, "accuracy"), _over_runs(runs, "gap_mean_deg")
     predicted, nearest = runs[0].metrics.get(PREDICTED), _over_runs(runs, "centre_angle_min_deg")
-    lines = [f"accuracy {accuracy}" if accuracy else "accuracy unknown"]
-    if gap:
-        promised = (
-            "" if predicted is None else f", predicted {metric(PREDICTED).with_unit(predicted)}"
-        )
-        lines.append(f"mean gap {gap}{promised}")
-    elif nearest:
-        lines.append(f"nearest centres {nearest}")
-    return lines
+    if gap and predicted is not None:
+        gap += f", predicted {metric(PREDICTED).with_unit(predicted)}"
+    return [accuracy or "accuracy unknown", *filter(None, [gap or nearest])]
 
 
 def _over_runs(runs: list[Result], name: str) -> str | None:
-    """`98.00 ± 1.00 %`"""
+    """`accuracy 98.00 ± 1.00 %`"""
     values = [run.metrics.get(name) for run in runs]
     known = [value for value in values if value is not None]
     if not known:
         return None
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
-    return metric(name).with_unit(float(np.mean(known)), spread).replace("-", "−")
+    shown = metric(name).with_unit(float(np.mean(known)), spread).replace("-", "−")
+    return f"{metric(name).title} {shown}"
 
 
 def say(ax: Axes, text: str, inches: float, lines: int = 8) -> None:

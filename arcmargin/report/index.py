@@ -150,7 +150,7 @@ def index_page(contents: Contents) -> str:
         datatables=_datatables(),
         plotly=plotly_tag(PLOTLY_FILE),
         data=script_json(data),
-        script=asset("index.js"),
+        script=asset("plots.js") + asset("index.js"),
     )
 
 

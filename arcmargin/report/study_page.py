@@ -12,7 +12,7 @@ from arcmargin.report import study_text
 from arcmargin.report.contest import Contest
 from arcmargin.report.study import Judged
 from arcmargin.report.style import header_colour
-from arcmargin.report.templates import PLOTLY_FILE, asset, figure_div, plotly_tag, render
+from arcmargin.report.templates import PLOTLY_FILE, asset, figure_json, plotly_tag, render
 from arcmargin.report.tuning import Tuned, expected_best
 
 
@@ -22,12 +22,13 @@ def page(judged: Sequence[Judged], tuned: Sequence[Tuned], out: Path, *, ranks: 
         "verdict.html",
         contests=[_words(one, tuned, out) for one in judged],
         tuning=[
-            {"title": title, "about": about, "figure": figure_div(figure, "26em")}
+            {"title": title, "about": about, "figure": figure_json(figure)}
             for title, about, figure in tuning_figures(tuned)
         ],
         ranks=ranks,
         style=asset("prose.css"),
         plotly=plotly_tag(PLOTLY_FILE),
+        script=asset("plots.js"),
     )
 
 
@@ -39,7 +40,7 @@ def _words(one: Judged, tuned: Sequence[Tuned], out: Path) -> dict[str, object]:
         "heads": table.heads,
         "rows": [[bold(cell) for cell in row] for row in table.rows],
         "caption": table.caption,
-        "figure": figure_div(differences(one.contest), "26em") if one.contest.comparisons else "",
+        "figure": figure_json(differences(one.contest)) if one.contest.comparisons else "",
         "more": study_text.by_other_metrics(one),
         "limits": study_text.limits(one, tuned),
         "advice": study_text.advice(one, out),

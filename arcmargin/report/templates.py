@@ -15,7 +15,6 @@ from plotly.offline import get_plotlyjs
 
 from arcmargin.files import write_atomically
 
-_INK, _GRID = "#7f8794", "rgba(128,136,148,0.3)"
 FOLDER = Path(__file__).parent / "assets"
 PLOTLY_FILE = "plotly.min.js"  # shared by the pages of a folder: 5 MB
 
@@ -62,25 +61,6 @@ def plotly_tag(address: str | None) -> Markup:
     return Markup('<script src="{}"></script>').format(address)
 
 
-def figure_div(figure: go.Figure, height: str) -> Markup:
-    """A Plotly figure on the page's own paper, light or dark: it is transparent, and its ink lies
-    between the two."""
-    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
-    figure.update_layout(
-        template="plotly_white",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "sans-serif", "color": _INK},
-        width=None,  # the page's
-        margin={"t": 30, "b": 50},
-    )
-    figure.update_xaxes(**axis).update_yaxes(**axis)
-    shown = {"displaylogo": False, "displayModeBar": False}
-    return Markup(
-        figure.to_html(full_html=False, include_plotlyjs=False, default_height=height, config=shown)
-    )
-
-
 def self_contained(page: str) -> str:
     """A page that needs no PLOTLY_FILE beside it."""
     return page.replace(str(plotly_tag(PLOTLY_FILE)), str(plotly_tag(None)))
@@ -90,6 +70,14 @@ def script_json(data: Any) -> Markup:
     """Data for a script element: no "</script>" can end it early, as "<" is written as an escape."""
     text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
+
+
+def figure_json(figure: go.Figure) -> str:
+    """A figure for plots.js, which gives it the page's colours."""
+    legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
+    plain = go.Figure(figure).update_layout(template=None, title=None, legend=legend)
+    plain.update_xaxes(automargin=True, minorloglabels="complete").update_yaxes(automargin=True)
+    return plain.to_json()
 
 
 def _finite(value: Any) -> Any:

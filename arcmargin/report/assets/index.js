@@ -23,26 +23,9 @@ function remember(key, value) {
   remember.later = setTimeout(() => history.replaceState(null, "", state.size ? `#${state}` : location.pathname), 200);
 }
 
-// ---- figures: the page's ink on no paper, light or dark ----------------------------------------------
-function themed(layout) {
-  const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink"), line = style.getPropertyValue("--line");
-  const axes = Object.fromEntries(["xaxis", "yaxis"].filter(name => layout[name]).map(name =>
-    [name, { gridcolor: line, zerolinecolor: line, linecolor: line, ...layout[name] }]));
-  return { paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, size: 12 }, margin: { l: 52, r: 8, t: 8, b: 42 }, ...layout, ...axes };
-}
-const figures = new Map();
-function draw(place, { data, layout }) {
-  figures.set(place, { data, layout });
-  if (layout.height) place.style.height = `${layout.height}px`;
-  const svg = { name: "SVG", title: "save as SVG", icon: Plotly.Icons.disk, click: plot => Plotly.downloadImage(plot, { format: "svg" }) };
-  return Plotly.react(place, data, themed(layout), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], modeBarButtonsToAdd: [svg] });
-}
-const dark = matchMedia("(prefers-color-scheme: dark)"), follow = () => document.documentElement.classList.toggle("dark", dark.matches);  // as DataTables asks
+const follow = () => document.documentElement.classList.toggle("dark", dark.matches);  // as DataTables asks
 follow();
-dark.addEventListener("change", () => {
-  follow();
-  for (const [place, figure] of figures) if (place.isConnected) draw(place, figure);
-});
+dark.addEventListener("change", follow);
 
 // ---- tables ------------------------------------------------------------------------------------------
 const source = new Blob([$("datatables").textContent], { type: "text/javascript" });
