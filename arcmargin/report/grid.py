@@ -181,7 +181,7 @@ def _fill(
         (0.5, 1),
         (0, 1),
         "axes fraction",
-        fontsize=8 if inches > 1.9 else 7.5,
+        fontsize=min(8, 72 * inches / (0.58 * max(map(len, lines), default=1))),
         **text,
     )
     place = (0, -13 if angles else -1)

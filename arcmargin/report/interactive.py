@@ -29,7 +29,7 @@ NOTES = {
     "room: it follows the square root of its class's density there. A sector runs from the 5th to "
     "the 95th percentile of its class, its ray is the class centre (the mean direction). Between "
     "neighbouring sectors stands the measured gap, under a bracket as wide as the predicted one; "
-    "red marks overlap. Black ticks on the circle: the header's class directions.",
+    "red marks overlap. Ticks on the circle: the header's class directions.",
     3: "Every dot is the direction of one test embedding. The ring around a class "
     "holds 90 % of it; a white diamond is the header's class direction.",
     4: "Every dot is one test image. A plane cannot keep all angles of more dimensions: what the "

@@ -76,8 +76,8 @@ def figure_json(figure: go.Figure) -> str:
     """A figure for plots.js, which gives it the page's colours."""
     legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
     plain = go.Figure(figure).update_layout(template=None, title=None, legend=legend)
-    plain.update_xaxes(automargin=True, minorloglabels="complete").update_yaxes(automargin=True)
-    return plain.to_json()
+    plain.update_xaxes(dtick="D2", minorloglabels="complete", selector={"type": "log"})
+    return plain.update_xaxes(automargin=True).update_yaxes(automargin=True).to_json()
 
 
 def _finite(value: Any) -> Any:

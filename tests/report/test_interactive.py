@@ -331,8 +331,18 @@ class Reader:
         return np.array(axes, float).T
 
     def camera(self, panel: int = 0) -> dict[str, float]:
+        return self.ask(f"document.querySelectorAll('.plot')[{panel}].layout.scene.camera.eye")
+
+    def spot(self, place: str) -> tuple[float, float]:
+        """Where on the screen the first plot draws a place, an expression for its [x, y]."""
         return self.ask(
-            f"document.querySelectorAll('.plot')[{panel}]._fullLayout.scene._scene.getCamera().eye"
+            f"""() => {{
+                const plot = document.querySelector(".plot"), {{ xaxis, yaxis }} = plot.layout;
+                const frame = plot.querySelector(".nsewdrag").getBoundingClientRect();
+                const share = (value, [low, high]) => (value - low) / (high - low), [x, y] = {place};
+                return [frame.left + share(x, xaxis.range) * frame.width,
+                        frame.bottom - share(y, yaxis.range) * frame.height];
+            }}"""
         )
 
     def picture(self) -> bytes:
@@ -432,14 +442,7 @@ def test_the_circle_shows_the_gaps_that_geometry_measures(browser: Any, tmp_path
     radius = np.linalg.norm(reader.trace(0), axis=1)
     assert radius.min() > 1 and radius.max() < 1.5
 
-    dot = reader.ask(
-        """() => {
-            const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
-            const { xaxis, yaxis } = plot._fullLayout, { x, y } = plot.data[3];
-            return [box.left + xaxis._offset + xaxis.c2p(x[0]),
-                    box.top + yaxis._offset + yaxis.c2p(y[0])];
-        }"""
-    )
+    dot = reader.spot("[plot.data[3].x[0], plot.data[3].y[0]]")
     reader.tab.mouse.move(dot[0] - 3, dot[1])
     reader.tab.mouse.move(*dot)
     reader.tab.locator("#tip").wait_for()
@@ -504,13 +507,7 @@ def test_a_map_finds_neighbours_and_mistakes(browser: Any, tmp_path: Path) -> No
     x, labels = unit(run.embeddings.embeddings), run.embeddings.labels
     everyone = np.r_[x, unit(run.unseen.embeddings)]
     image = 11
-    spot = reader.ask(
-        f"""() => {{
-            const plot = document.querySelector(".plot"), box = plot.getBoundingClientRect();
-            const {{ xaxis, yaxis }} = plot._fullLayout, [x, y] = panels[0].now.units[{image}];
-            return [box.left + xaxis._offset + xaxis.c2p(x), box.top + yaxis._offset + yaxis.c2p(y)];
-        }}"""
-    )
+    spot = reader.spot(f"panels[0].now.units[{image}]")
     reader.tab.mouse.move(spot[0] - 3, spot[1])
     reader.tab.mouse.move(*spot)
     reader.tab.locator("#tip").wait_for()

@@ -9,7 +9,7 @@ const shown = page.classes.map(() => true);
 const dark = matchMedia("(prefers-color-scheme: dark)"), paint = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 dark.addEventListener("change", () => location.reload());
 const colors = dark.matches ? page.dark : page.colors, GROUPS = colors.length, color = label => colors[label % GROUPS];  // a group: classes of one colour
-const DEGREE = Math.PI / 180, INK = paint("--ink"), GAP = paint("--gap"), OVERLAP = paint("--overlap"), LINE = paint("--line"), FONT = "system-ui, Arial, sans-serif";
+const DEGREE = Math.PI / 180, INK = paint("--ink"), GAP = paint("--gap"), OVERLAP = paint("--overlap"), LINE = paint("--line"), HALO = `0 0 3px ${paint("--plot")}, 0 0 3px ${paint("--plot")}`, FONT = "system-ui, Arial, sans-serif";
 const UNSEEN = GROUPS, CHOSEN = GROUPS + 1;  // traces, after the groups' dots
 let only = false, strangers = true;  // show: misclassified images alone, unseen classes
 
@@ -111,7 +111,7 @@ const circle = {
       { ...lines, line: { color: OVERLAP, width: 4 } },
       { ...lines, line: { color: INK, width: 1.6 } },
       { ...lines, line: { color: INK, width: 1 } },
-      { ...lines, mode: "text", textfont: { size: 12, family: FONT } },
+      { ...lines, mode: "text", textfont: { size: 12, family: FONT, shadow: HALO } },
       { ...lines, mode: "text", cliponaxis: false, textfont: { size: 14, family: FONT, weight: 700 } },
     ];
   },

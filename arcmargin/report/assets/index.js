@@ -247,8 +247,8 @@ function forest(metric, tests) {  // the first forty, with the interval of each
   const trace = (test, index) => ({ type: "scatter", mode: "markers", x: [test[3] * metric.factor], y: [names[index]], hovertemplate: "%{x:.3~f}<extra></extra>",
     error_x: { type: "data", array: [(test[4] ?? 0) * metric.factor], visible: test[4] !== null },
     marker: { color: report.configurations[test[0]].colour, size: 8, symbol: test.at(-1) ? "circle" : "circle-open" } });
-  return { data: tests.map(trace), layout: { height: 70 + 22 * tests.length, showlegend: false, hovermode: "closest", margin: { l: 10, r: 10, t: 6, b: 40 },
-    xaxis: { title: { text: `difference of ${metric.title}${metric.unit && ` (${metric.unit === "%" ? "points" : metric.unit})`}; filled: larger than the noise` }, zerolinewidth: 2 },
+  return { data: tests.map(trace), layout: { height: 90 + 22 * tests.length, showlegend: false, hovermode: "closest", margin: { l: 10, r: 10, t: 6, b: 60 },
+    xaxis: { title: { text: `difference of ${metric.title}${metric.unit && ` (${metric.unit === "%" ? "points" : metric.unit})`}<br>filled: larger than the noise` }, zerolinewidth: 2 },
     yaxis: { autorange: "reversed", automargin: true } } };
 }
 differences();
