@@ -7,7 +7,7 @@ means.
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -375,16 +375,24 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in get_args(hint))
     origin, inner = get_origin(hint), get_args(hint)
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+        return isinstance(value, list) and _all_fit(value, inner[0])
     if origin is tuple:
         return isinstance(value, list | tuple) and [*map(type, value)] == [*inner]
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+        return isinstance(value, dict) and _all_fit(value.values(), inner[1])
     if hint is float:
         return isinstance(value, float | int) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def _all_fit(values: Collection[Any], hint: Any) -> bool:
+    """Of values that hold no others one of each type answers for all."""
+    kinds = {type(value): value for value in values}
+    if kinds.keys() & {list, dict, tuple}:
+        return all(_fits(value, hint) for value in values)
+    return all(_fits(value, hint) for value in kinds.values())
 
 
 def _in_words(hint: Any) -> str:

@@ -8,6 +8,7 @@ python -m arcmargin.metrics.table > docs/metrics.md
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 PREDICTED = "gap_predicted_deg"  # follows from the settings: no noise, nothing to compare
@@ -336,6 +337,7 @@ def curves() -> list[Metric]:
     return [metric(name) for name in ("train_loss", *validation, *classes)]
 
 
+@cache
 def _find(name: str) -> tuple[int, Metric]:
     """The place in the table, and the row with a family's `{x}` filled in."""
     for place, row in enumerate(ROWS):

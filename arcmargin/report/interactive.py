@@ -68,7 +68,8 @@ def comparison(
 
     It shows the runs of `shown` (default: all), or others of them: compare.html#runs=0,4. The first
     seven circles or maps or fourteen spheres are live plots; further runs are pictures that open their
-    own page. Maps of more than three dimensions are aligned to the first; `projection`: pca or tsne.
+    own page. Maps of more than three dimensions are aligned to the first; `projection`: one of
+    projection.KINDS.
     """
     if not runs:
         raise UserError("a comparison page needs at least one run, got none")

@@ -16,7 +16,7 @@ from arcmargin.metrics.directions import directions
 from arcmargin.metrics.table import PREDICTED, metric
 from arcmargin.record import Embeddings, Result, Snapshots, Unseen
 from arcmargin.report.drawing import density_at, with_direction
-from arcmargin.report.projection import Plane, class_means, nearest, plane, tsne, turn
+from arcmargin.report.projection import MAPS, Plane, class_means, nearest, plane, tsne, turn, umap
 from arcmargin.report.sprites import sprite
 
 MOST_UNSEEN = 2_000
@@ -106,12 +106,12 @@ def _map(
         what = "principal plane" if like is None else "turned to the first run"
         words = f"{dim}-D, {what}: {100 * shown.share:.0f} % of the variance"
         return np.where(lost[:, None], np.nan, places), Map(shown, None), words
-    places, labels = tsne(everyone, places), data.labels[rows]
+    places, labels = (umap if kind == "umap" else tsne)(everyone, places), data.labels[rows]
     if like is not None and like.means is not None and len(like.means) == len(data.centres):
         own = class_means(places[: len(rows)], labels, len(data.centres))
         places = places @ turn(own, like.means)
     means = class_means(places[: len(rows)], labels, len(data.centres))
-    return np.where(lost[:, None], np.nan, places), Map(shown, means), f"{dim}-D, t-SNE"
+    return np.where(lost[:, None], np.nan, places), Map(shown, means), f"{dim}-D, {MAPS[kind]}"
 
 
 def _thumbnails(

@@ -1,4 +1,4 @@
-"""Embeddings of any dimension on a plane: principal axes, or a map by t-SNE; of several runs aligned.
+"""Embeddings of any dimension on a plane: principal axes, or a map by t-SNE or UMAP; of several aligned.
 
 Principal axes turn with every run. So a run that stands beside others is first turned in its own space
 until its images lie as close as they can to those of the first (Procrustes), then shown in the first
@@ -14,7 +14,8 @@ from scipy.linalg import orthogonal_procrustes
 from arcmargin.metrics.directions import directions
 from arcmargin.record import Embeddings
 
-KINDS = ("pca", "tsne")
+KINDS = ("pca", "tsne", "umap")
+MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 class Plane(NamedTuple):
@@ -79,7 +80,25 @@ def tsne(
         return start
     begin = 1e-4 * start / max(float(start[:, 0].std()), 1e-12)
     perplexity = min(30.0, (len(unit) - 1) / 3)
-    found = TSNE(init=begin, perplexity=perplexity, random_state=0).fit_transform(unit)
+    return _in_circle(TSNE(init=begin, perplexity=perplexity, random_state=0).fit_transform(unit))
+
+
+def umap(
+    unit: Float[np.ndarray, "n d"], start: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "n 2"]:
+    """As `tsne`, by UMAP (McInnes et al. 2018, arXiv 1802.03426; the package umap-learn)."""
+    from umap import UMAP  # compiles itself: a quarter of a minute
+
+    if len(unit) < 4:
+        return start
+    begin = 10 * start / max(float(np.abs(start).max()), 1e-12)  # as wide as its own beginnings
+    near = min(15, len(unit) - 1)
+    return _in_circle(
+        UMAP(n_neighbors=near, init=begin, random_state=0, n_jobs=1).fit_transform(unit)
+    )
+
+
+def _in_circle(found: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
     found = found - (found.max(axis=0) + found.min(axis=0)) / 2
     return found / max(float(np.linalg.norm(found, axis=1).max()), 1e-12)
 

@@ -68,7 +68,10 @@ def self_contained(page: str) -> str:
 
 def script_json(data: Any) -> Markup:
     """Data for a script element: no "</script>" can end it early, as "<" is written as an escape."""
-    text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # NaN or infinity somewhere
+        text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
 
 

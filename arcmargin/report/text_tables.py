@@ -192,14 +192,16 @@ def _latex_mean(row: Mapping[str, Any], one: Metric, bold: bool) -> str:
 
 def _best(index: int, one: Metric, rows: Rows, pairwise: Sequence[Difference]) -> bool:
     """Whether tests against all other rows that have the metric say that this one is better."""
-    others = {i for i, row in enumerate(rows) if number(row.get(one.name)) is not None} - {index}
     beaten = set()
     for test in pairwise:
         if test.metric == one.name and test.larger_than_noise:
             winner = test.first if test.mean * one.better > 0 else test.second
             if winner == index:
                 beaten.add(test.first + test.second - index)
-    return bool(one.better and others) and others <= beaten
+    if not (one.better and beaten):
+        return False
+    having = {i for i, row in enumerate(rows) if number(row.get(one.name)) is not None}
+    return having - {index} <= beaten
 
 
 def _mean(row: Mapping[str, Any], one: Metric) -> list[str]:

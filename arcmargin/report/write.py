@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +85,8 @@ def write_report(
     _check(chosen, [*SETTINGS, "seed", "sweep", *further_settings(found.results)], "key")
     _check(formats, FORMATS, "format")
     _check([projection], KINDS, "projection")
+    if projection == "umap" and find_spec("umap") is None:
+        raise UserError("projection umap needs another package: pip install 'arcmargin[umap]'")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
     grouped = configurations(found.results)
     names, called = metric_names(run.metrics for run in found.results), labels(grouped)
@@ -318,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--projection",
         default=KINDS[0],
         metavar="|".join(KINDS),
-        help="what compare.html shows of four dimensions and more; t-SNE takes up to a minute a run",
+        help="what compare.html shows of four dimensions and more; tsne and umap: up to a minute a run",
     )
     args = parser.parse_args(argv)
     try:

@@ -16,7 +16,7 @@ from arcmargin.record import RECORD_FILE
 from arcmargin.tracking import mode
 
 # What goes up with each run, and comes down again: what a report is made from.
-FILES = (RECORD_FILE, "embeddings.npz", "snapshots.npz", "embedding.png")
+FILES = (RECORD_FILE, "embeddings.npz", "unseen.npz", "snapshots.npz", "embedding.png")
 
 
 class Downloaded(NamedTuple):

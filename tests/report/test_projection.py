@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from arcmargin.record import Embeddings
-from arcmargin.report.projection import class_means, nearest, plane, tsne, turn
+from arcmargin.report.projection import class_means, nearest, plane, tsne, turn, umap
 
 
 def clusters(dim: int, classes: int = 6, size: int = 240, seed: int = 0) -> Embeddings:
@@ -84,10 +84,13 @@ def test_two_images_have_one_neighbour_and_one_has_none() -> None:
     assert nearest(np.eye(1))[0].shape == (1, 0)
 
 
-def test_tsne_keeps_classes_together_within_the_circle() -> None:
+@pytest.mark.parametrize("kind", ["tsne", "umap"])
+def test_a_map_keeps_classes_together_within_the_circle(kind: str) -> None:
+    if kind == "umap":
+        pytest.importorskip("umap")
     data = clusters(12)
     x = unit(data.embeddings)
-    places = tsne(x, x @ plane(data).axes)
+    places = (umap if kind == "umap" else tsne)(x, x @ plane(data).axes)
     assert np.linalg.norm(places, axis=1).max() == pytest.approx(1)
     closest = np.linalg.norm(places[:, None] - places[None], axis=2) + 9 * np.eye(len(places))
     assert (data.labels[closest.argmin(axis=1)] == data.labels).mean() > 0.95

@@ -6,11 +6,11 @@ from command_line import in_process
 from synthetic_records import make_result, write_sweep
 
 from arcmargin.errors import UserError
-from arcmargin.record import Embeddings, Result, find_results
+from arcmargin.record import Embeddings, Result, Unseen, find_results
 from arcmargin.report.write import write_report
 from arcmargin.tracking.download import download, main
 
-FILES = ("record.json", "embeddings.npz", "snapshots.npz", "embedding.png")
+FILES = ("record.json", "embeddings.npz", "unseen.npz", "snapshots.npz", "embedding.png")
 
 
 @pytest.fixture
@@ -30,6 +30,8 @@ def log(server, folder, group="heads", **given):
 
 
 def test_the_report_is_the_one_of_the_machine_that_made_the_runs(online, machine, tmp_path):
+    unseen = Unseen(np.eye(2, dtype=np.float32), np.array([0, 1]), np.array(["8", "9"]))
+    unseen.save(next(machine.glob("linear*")))
     for folder in machine.iterdir():
         log(online, folder)
     done = in_process(main, "--wandb", "tester/arcmargin", "--group", "heads", cwd=tmp_path)
@@ -43,6 +45,8 @@ def test_the_report_is_the_one_of_the_machine_that_made_the_runs(online, machine
     data = Embeddings.load(next(machine.glob("linear*")))
     fetched = Embeddings.load(next(here.parent.glob("linear*")))
     assert all(np.array_equal(a, b) for a, b in zip(data, fetched, strict=True))
+    known = Unseen.load(next(here.parent.glob("linear*")))
+    assert known and all(np.array_equal(a, b) for a, b in zip(unseen, known, strict=True))
 
 
 def test_only_the_training_runs_of_the_group(online, machine, tmp_path):
