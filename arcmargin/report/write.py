@@ -2,11 +2,11 @@
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ def write_report(
     _check(chosen, [*SETTINGS, "seed", "sweep", *further_settings(found.results)], "key")
     _check(formats, FORMATS, "format")
     _check([projection], KINDS, "projection")
-    if projection == "umap" and find_spec("umap") is None:
+    if projection == "umap" and importlib.util.find_spec("umap") is None:
         raise UserError("projection umap needs another package: pip install 'arcmargin[umap]'")
     out = Path(out) if out is not None else Path(folders[0]) / "report"
     grouped = configurations(found.results)

@@ -376,6 +376,16 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "report").exists()
 
 
+def test_umap_without_its_package_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert report.main([str(save(tmp_path, [run()])), "--projection", "umap"]) == 2
+    said = capsys.readouterr()
+    assert "pip install 'arcmargin[umap]'" in said.err and said.err.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
 def test_the_script(tmp_path: Path) -> None:
     folder = save(tmp_path / "sweep", [run(), run("linear")])
     script = [sys.executable, str(ROOT / "scripts" / "report.py")]
