@@ -119,7 +119,7 @@ class Batches:
         self.cut_off = False  # they have not all ended
 
     def run(self, batch: list[search.Job]) -> list[search.Outcome]:
-        plans = [self.sweeper.plan(_overrides(job), _label(job)) for job in batch]
+        plans = self.sweeper.plan_all((_overrides(job), _label(job)) for job in batch)
         self.listed += plans
         if not self.sweeper.dry_run:
             self.sweeper.launch(plans)

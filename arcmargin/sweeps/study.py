@@ -49,15 +49,15 @@ def run_study(sweeper: SearchSweeper, found: Sequence[Axis], given: Mapping[str,
         return
     first = max(tuning) + 1 if tuned else min(tuning)
     seeds = range(first, first + config.study.seeds)
-    tests = [
-        sweeper.plan(
+    tests = sweeper.plan_all(
+        (
             [*space.fixed, *_part("test", tuned), *overrides, f"seed={seed}"],
             f"{space.name}, test: {' '.join([*overrides, f'seed={seed}'])}",
         )
         for space, overrides in zip(spaces, chosen, strict=True)
         if overrides is not None
         for seed in seeds
-    ]
+    )
     for space, overrides in zip(spaces, chosen, strict=True):
         if overrides is None:
             log.error("%s: no trial ended with a score, so there is nothing to test", space.name)
