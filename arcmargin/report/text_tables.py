@@ -217,6 +217,8 @@ def _count(row: Mapping[str, Any]) -> str:
 
 
 def _caption(rows: Rows, unequal: bool) -> str:
+    if all(one.name == PREDICTED for one in metrics_of_table(rows)):
+        return "Nothing here was tested."
     most = max(int(row["runs"]) for row in rows)
     over = "the finished runs" if unequal else f"{most} seeds"
     spread = f"mean ± standard deviation over {over}" if most > 1 else "one run each"

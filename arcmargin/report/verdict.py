@@ -40,6 +40,8 @@ def verdict(
         sentences.append(where + _best(found, labels, members, metric(name)))
         if len(members) > 1:
             sentences[-1] += f" {_noise(labels, tests, metric(name), bool(context.baselines))}"
+    if not sentences and all(run.settings.is_trial for one in found for run in one.finished):
+        return ["No test yet, only trials: their scores on the validation are in search.html."]
     return sentences or [f"No run here was tested for its {metric(name).title}."]
 
 
