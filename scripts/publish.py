@@ -17,7 +17,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,13 +26,14 @@ from publishing import noise, rows, tables, verdict
 
 from arcmargin.errors import UserError
 from arcmargin.files import display_path, write_atomically
+from arcmargin.report import tuning
 
 ROOT = Path(__file__).resolve().parents[1]
-MAKERS = {
-    "table": tables.summary,
-    "noise": noise.differences,
+MAKERS: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None], str]] = {
+    "table": lambda runs, _: tables.summary(runs),
+    "noise": lambda runs, _: noise.differences(runs),
     "verdict": verdict.verdict,
-    "sentence": verdict.sentence,
+    "sentence": lambda runs, _: verdict.sentence(runs),
 }
 MARKED = re.compile(rf"(<!-- ({'|'.join(MAKERS)}): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -65,6 +66,7 @@ def publish(sweep: Path, root: Path) -> list[Path]:
         home.with_name(f"{home.name}_trials.csv"): rows.runs(trials, sweep, tested=False)
         if trials
         else None,
+        home.with_name(f"{home.name}_space.csv"): rows.spaces(tuning.load([sweep])),
     }
     return [_write(path, _csv(frame)) for path, frame in frames.items() if frame is not None]
 
@@ -94,9 +96,11 @@ def _filled(found: re.Match[str], page: Path, root: Path) -> str:
             f"that sweep: python scripts/publish.py outputs/sweeps/{name}"
         )
     runs = read(path)
+    space = path.with_name(f"{name}_space.csv")
+    made = MAKERS[kind](runs, read(space) if space.exists() else None)
     source = f"[Each run]({os.path.relpath(path, page.parent)}), of {_commits(runs)}."
     after = {"table": f" {source}", "noise": ""}.get(kind, f"\n\n{source}")
-    return f"{begin}\n{MAKERS[kind](runs)}{after}\n\n{end}"
+    return f"{begin}\n{made}{after}\n\n{end}"
 
 
 def _commits(runs: pd.DataFrame) -> str:

@@ -25,6 +25,15 @@ class Tuned(NamedTuple):
         words = dict(text.partition("=")[::2] for text in self.label.split())
         return words.get("header", self.label)
 
+    @property
+    def pick(self) -> int:
+        """The place of the trial that was chosen."""
+        return int((np.argmax if best(self.score) == "max" else np.argmin)(self.scores))
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        return self.settings[self.pick]
+
 
 def load(folders: Sequence[Path]) -> list[Tuned]:
     """From the journals of the sweeps; none without Optuna, which is an extra."""
@@ -82,8 +91,7 @@ def at_the_edge(tuned: Sequence[Tuned], share: float = 0.05) -> Iterator[str]:
     for one in tuned:
         if not len(one.scores):
             continue
-        pick = (np.argmax if best(one.score) == "max" else np.argmin)(np.asarray(one.scores))
-        for name, value in one.settings[int(pick)].items():
+        for name, value in one.chosen.items():
             low, high, log = one.ranges[name]
             at, start, end = np.log([value, low, high]) if log else (value, low, high)
             near_low = (at - start) < share * (end - start) and low > 0

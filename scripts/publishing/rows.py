@@ -1,5 +1,5 @@
-"""Records as two tables: what each run was and measured, and where unseen classes were verified, its
-ROC curve."""
+"""Records as tables: what each run was and measured, where unseen classes were verified its ROC curve,
+and of a search what was searched and chosen."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from arcmargin.errors import UserError
 from arcmargin.metrics.score import DEFAULT
 from arcmargin.record import Result, Settings, Study, find_results
 from arcmargin.report.configurations import NOT_SETTINGS
+from arcmargin.report.tuning import Tuned
 
 HEADERS = ("linear", "normface", "arcface", "cosface", "sphereface")  # then the others by name
 SETTINGS = (
@@ -133,6 +134,37 @@ def curves(results: Sequence[Result], sweep: Path) -> pd.DataFrame | None:
         return None
     frame = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis="columns").round(5)
     return frame.rename_axis("run").sort_index().reset_index()
+
+
+def spaces(tuned: Sequence[Tuned]) -> pd.DataFrame | None:
+    """One row a setting that was searched: its range, and what was chosen by which score; None where
+    nothing was searched."""
+    rows = [
+        {
+            "searched": one.label,
+            "setting": name,
+            "low": low,
+            "high": high,
+            "logarithmic": log,
+            "chosen": one.chosen[name],
+            "score_name": one.score,
+            "score": one.scores[one.pick],
+        }
+        for one in tuned
+        for name, (low, high, log) in one.ranges.items()
+    ]
+    return pd.DataFrame(rows) if rows else None
+
+
+def read_spaces(frame: pd.DataFrame) -> list[Tuned]:
+    """As the report takes them, of all trials the one that was chosen."""
+    found: dict[str, Tuned] = {}
+    for row in frame.to_dict("records"):
+        empty = Tuned(row["searched"], row["score_name"], [row["score"]], [{}], {})
+        one = found.setdefault(row["searched"], empty)
+        one.chosen[row["setting"]] = row["chosen"]
+        one.ranges[row["setting"]] = (row["low"], row["high"], row["logarithmic"])
+    return [*found.values()]
 
 
 def _kept(overrides: Sequence[str], tuned: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """What a fair comparison says: the report's own sentence, table and limits, of what was published."""
 
+import itertools
+
 import pandas as pd
 
 from arcmargin.metrics.table import metric_names
@@ -9,12 +11,14 @@ from arcmargin.report.labels import labels
 from arcmargin.report.margin_axes import contexts
 from arcmargin.report.study import Judged, judge
 from arcmargin.report.verdict import headline
-from publishing.rows import read_results
+from publishing.rows import read_results, read_spaces
 
 
-def verdict(runs: pd.DataFrame) -> str:
+def verdict(runs: pd.DataFrame, searched: pd.DataFrame | None) -> str:
     """All of it, of each data set that was compared."""
-    return "\n\n".join(part for one in _judged(runs) for part in study_text.contest_markdown(one))
+    tuned = read_spaces(searched) if searched is not None else []
+    parts = (study_text.contest_markdown(one, tuned) for one in _judged(runs))
+    return "\n\n".join(itertools.chain(*parts))
 
 
 def sentence(runs: pd.DataFrame) -> str:

@@ -8,9 +8,8 @@ import publish
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = sorted(
-    path for path in (ROOT / "docs" / "results").glob("*.csv") if not path.stem.endswith("_roc")
-)
+FILES = sorted((ROOT / "docs" / "results").glob("*.csv"))
+RESULTS = [path for path in FILES if not path.stem.endswith(("_roc", "_space"))]
 PAGES = ("README.md", "docs/results.md", "docs/unseen.md")
 each = pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 
@@ -18,7 +17,7 @@ each = pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 @pytest.fixture
 def copy(tmp_path):
     """The pages and what they are made from, to be changed."""
-    for path in (*(ROOT / page for page in PAGES), *RESULTS):
+    for path in (*(ROOT / page for page in PAGES), *FILES):
         place = tmp_path / path.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(path.read_bytes())

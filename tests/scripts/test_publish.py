@@ -4,11 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import publish
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 
 from arcmargin.errors import UserError
-from arcmargin.record import OpenSet, Result, Settings, Study
+from arcmargin.record import JOURNAL_FILE, OpenSet, Result, Settings, Study
+from arcmargin.report import journal
 from arcmargin.report.write import write_report
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "publish.py"
@@ -123,6 +127,25 @@ def test_a_fair_comparison_says_what_its_report_says(study, tmp_path):
     assert text.count(f"> {said}") == 2 and "| arcface | 96.40 (" in text
     assert "s = 9" in text and "beats it" in text
     assert publish.rewrite(tmp_path) == []
+
+
+def test_what_was_searched_is_published_and_a_choice_at_its_end_is_said(study, tmp_path):
+    searched = optuna.create_study(study_name="header=arcface", direction="maximize")
+    searched.set_user_attr("score", "val_accuracy")
+    space = {"s": FloatDistribution(1.0, 64.0, log=True), "m2": FloatDistribution(0.0, 0.8)}
+    for s, m2, score in ((2.0, 0.4, 0.3), (63.0, 0.0, 0.5), (8.0, 0.1, 0.4)):
+        params = {"s": s, "m2": m2}
+        searched.add_trial(create_trial(params=params, distributions=space, value=score))
+    journal.save([searched], study / JOURNAL_FILE)
+    page = tmp_path / "README.md"
+    page.write_text("<!-- verdict: tried -->\n<!-- end -->\n")
+    space = publish.read(publish.publish(study, tmp_path)[-1])
+    assert dict(zip(space["setting"], space["chosen"], strict=True)) == {
+        "s": 63.0,
+        "m2": 0.0,
+    } and set(space["score"]) == {0.5}
+    publish.rewrite(tmp_path)
+    assert "ranges searched: arcface chose s = 63 from 1 to 64." in page.read_text()
 
 
 def test_a_trial_may_have_failed_but_no_test(study, tmp_path):
