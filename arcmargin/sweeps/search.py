@@ -96,6 +96,11 @@ class RoundedTPE(TPESampler):
     def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
         return _rounded(super().sample_independent(study, trial, name, distribution), distribution)
 
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        """All settings at once, which is Optuna 5's default."""
+        found = super().sample_relative(study, trial, search_space)
+        return {name: _rounded(value, search_space[name]) for name, value in found.items()}
+
 
 def _rounded(value: Any, distribution: BaseDistribution) -> Any:
     """Four significant digits: more say nothing, and nobody can type them."""
