@@ -181,6 +181,7 @@ def _fill(
         (0.5, 1),
         (0, 1),
         "axes fraction",
+        # A letter is about 0.58 of its size wide: the longest line stays above its own cell.
         fontsize=min(8, 72 * inches / (0.58 * max(map(len, lines), default=1))),
         **text,
     )
