@@ -1,5 +1,6 @@
 """The verdict of a fair comparison in words: a sentence to quote, a table, its limits, advice."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -202,11 +203,15 @@ def chosen(one: Judged, label: str) -> str:
         own = {key: getattr(settings, key) for key in ("m1", "m2", "m3", "s")}
         neutral = {"m1": 1.0, "m2": 0.0, "m3": 0.0}
         tuned = {
-            key: f"{value:.4g}"
+            key: str(value)
             for key, value in own.items()
             if value is not None and value != neutral.get(key)
         }
-    return ", ".join(f"{key} = {value}" for key, value in tuned.items()) or NOTHING
+    return ", ".join(f"{key} = {_four_digits(value)}" for key, value in tuned.items()) or NOTHING
+
+
+def _four_digits(value: str) -> str:
+    return f"{float(value):.4g}" if re.fullmatch(r"\d+\.\d+", value) else value
 
 
 # ---- limits and advice -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from arcmargin.report.margin_axes import contexts
 from arcmargin.report.ranks import figure
 from arcmargin.report.recipe import command, recipe
 from arcmargin.report.study import Judged, judge
-from arcmargin.report.study_text import advice, limits, sentence
+from arcmargin.report.study_text import advice, chosen, limits, sentence
 from arcmargin.report.write import write_report
 
 TUNED = ["m2", "m3", "optimizer.lr", "s"]
@@ -121,6 +121,15 @@ def test_the_limits_are_named() -> None:
     assert any("3 seeds can show large differences only" in text for text in limits(three))
     assert not any("large differences only" in text for text in limits(ten))
     assert all("one fixed split" in limits(one)[0] for one in (three, ten))
+
+
+def test_the_table_shows_four_digits_of_a_choice() -> None:
+    runs = study()
+    for run in runs:
+        long = [text.replace("lr=0.12", "lr=0.1234567890123") for text in run.settings.overrides]
+        run.settings.overrides[:] = long
+    (one,) = judged(runs)
+    assert "optimizer.lr = 0.1235" in chosen(one, "arcface") and "s = 22" in chosen(one, "arcface")
 
 
 def test_the_recipe_is_the_runs_settings() -> None:
