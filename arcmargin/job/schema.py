@@ -62,7 +62,7 @@ class Study:
     trials: int = 20
     seeds: int = 10
     epochs: int | None = None
-    lr: float | None = 5.0
+    lr: float | None = 20.0
     stage: str | None = None  # set by the sweeper in each job: trial or test
     tuned: list[str] = field(default_factory=list)  # so is this: what each header chooses
 
