@@ -257,7 +257,7 @@ def limits(one: Judged, tuned: Sequence[Tuned] = ()) -> list[str]:
         )
     edges = list(at_the_edge(tuned))
     if edges:
-        found.append(f"A better choice may lie beyond the ranges searched: {'; '.join(edges)}.")
+        found.append(f"A better choice may lie beyond what was searched: {'; '.join(edges)}.")
     names = {label: len(of_one) for label, of_one in one.runs.items()}
     fewer = [label for label, count in names.items() if count < max(names.values())]
     if fewer:

@@ -86,8 +86,9 @@ def expected_best(scores: Sequence[float], direction: str = "max") -> np.ndarray
 
 
 def at_the_edge(tuned: Sequence[Tuned], share: float = 0.05) -> Iterator[str]:
-    """Choices so near an end of their range that a better one may lie beyond; a margin of zero is an end
-    beyond which there is nothing."""
+    """`m2 from 0 to 0.8 (arcface 0.79)`: choices so near an end of their range that a better one may lie
+    beyond. A margin of zero is an end beyond which there is nothing."""
+    found: dict[str, list[str]] = {}
     for one in tuned:
         if not len(one.scores):
             continue
@@ -96,4 +97,7 @@ def at_the_edge(tuned: Sequence[Tuned], share: float = 0.05) -> Iterator[str]:
             at, start, end = np.log([value, low, high]) if log else (value, low, high)
             near_low = (at - start) < share * (end - start) and low > 0
             if near_low or (end - at) < share * (end - start):
-                yield f"{one.header} chose {name} = {value:.4g} from {low:.4g} to {high:.4g}"
+                searched = f"{name} from {low:.4g} to {high:.4g}"
+                found.setdefault(searched, []).append(f"{one.header} {value:.4g}")
+    for searched, heads in found.items():
+        yield f"{searched} ({', '.join(heads)})"

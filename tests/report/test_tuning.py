@@ -23,6 +23,7 @@ def test_a_choice_at_the_end_of_its_range_is_told() -> None:
     ranges = {"m2": (0.0, 0.8, False), "s": (4.0, 128.0, True)}
     settings = [{"m2": 0.79, "s": 20.0}, {"m2": 0.01, "s": 127.0}]
     better = Tuned("header=arcface dataset=digits", "val_accuracy", [0.9, 0.8], settings, ranges)
-    assert list(at_the_edge([better])) == ["arcface chose m2 = 0.79 from 0 to 0.8"]
+    assert list(at_the_edge([better])) == ["m2 from 0 to 0.8 (arcface 0.79)"]
     other = better._replace(scores=[0.8, 0.9])  # a margin of nothing is no end
-    assert list(at_the_edge([other])) == ["arcface chose s = 127 from 4 to 128"]
+    third = other._replace(label="header=normface")
+    assert list(at_the_edge([other, third])) == ["s from 4 to 128 (arcface 127, normface 127)"]

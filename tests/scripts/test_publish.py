@@ -145,7 +145,7 @@ def test_what_was_searched_is_published_and_a_choice_at_its_end_is_said(study, t
         "m2": 0.0,
     } and set(space["score"]) == {0.5}
     publish.rewrite(tmp_path)
-    assert "ranges searched: arcface chose s = 63 from 1 to 64." in page.read_text()
+    assert "beyond what was searched: s from 1 to 64 (arcface 63)." in page.read_text()
 
 
 def test_a_trial_may_have_failed_but_no_test(study, tmp_path):
