@@ -6,6 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+SOURCE_TREE = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "arcmargin",
     "torch",
@@ -34,23 +35,20 @@ def versions() -> dict[str, str]:
 
 
 @functools.cache
-def git_commit() -> str | None:
-    """The commit of the source tree this runs from, with '-dirty' for local changes; None in a wheel."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+def git_commit(root: Path = SOURCE_TREE) -> str | None:
+    """The commit of the source tree this runs from, with '-dirty' for local changes; None in a wheel.
+    What was written or deleted in outputs/ changes no result."""
+    if not (root / ".git").exists() or not (commit := _git(root, "rev-parse", "HEAD")):
         return None
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty",
-        "--exclude=*",
-    ]
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":!outputs")
+    return commit if changes == "" else f"{commit}-dirty"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says; None where it cannot."""
+    command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()
