@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import hydra
+import psutil
 from hydra.core.hydra_config import HydraConfig
 
 from arcmargin.errors import Interrupted
@@ -63,8 +64,8 @@ def wait_until(condition, seconds=60):
 
 def is_alive(process):
     try:
-        return "(zombie)" not in (Path("/proc") / str(process) / "status").read_text()
-    except OSError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -241,5 +241,5 @@ def what_changes_the_result(cfg: DictConfig) -> dict[str, Any]:
     if cfg.evaluate == "best" and (score := score_of(cfg)) != DEFAULT:
         content["score"] = score  # it chooses the epoch
     if cfg.study.stage == "trial":
-        content["test"] = False  # Settings.is_trial
+        content["test"] = False  # a trial is not tested
     return content

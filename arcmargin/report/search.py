@@ -12,7 +12,7 @@ from arcmargin.metrics.table import metric
 from arcmargin.record import JOURNAL_FILE
 from arcmargin.report import journal
 from arcmargin.report.style import FAINT, HEADER_COLOURS
-from arcmargin.report.templates import asset, figure_json, plotly_tag, render
+from arcmargin.report.templates import figure_json, prose_page
 
 _EARLY_TO_LATE = ((0, FAINT), (1, HEADER_COLOURS["arcface"]))
 _LEAST = 2  # trials that ended with a score; fewer show nothing
@@ -33,21 +33,13 @@ def search_page(folders: Sequence[Path], plotly: str | None = None) -> str | Non
     ]
     if not studies:
         return None
-    return render(
-        "search.html",
-        studies=studies,
-        style=asset("prose.css"),
-        plotly=plotly_tag(plotly),
-        script=asset("plots.js"),
-    )
+    return prose_page("search.html", plotly, studies=studies)
 
 
 def figures(study: optuna.Study) -> Iterator[tuple[str, list[go.Figure]]]:
     """What they show, and the figures."""
-    ended, score = (
-        study.get_trials(states=(TrialState.COMPLETE,)),
-        metric(study.user_attrs["score"]),
-    )
+    ended = study.get_trials(states=(TrialState.COMPLETE,))
+    score = metric(study.user_attrs["score"])
     values = {name: {trial.params[name] for trial in ended} for name in ended[0].params}
     title, axis = score.title, {"tickformat": ".3~%" if score.unit == "%" else ""}
     history = visualization.plot_optimization_history(study, target_name=title)

@@ -12,23 +12,21 @@ from arcmargin.report import study_text
 from arcmargin.report.contest import Contest
 from arcmargin.report.study import Judged
 from arcmargin.report.style import header_colour
-from arcmargin.report.templates import PLOTLY_FILE, asset, figure_json, plotly_tag, render
+from arcmargin.report.templates import PLOTLY_FILE, figure_json, prose_page
 from arcmargin.report.tuning import Tuned, expected_best
 
 
 def page(judged: Sequence[Judged], tuned: Sequence[Tuned], out: Path, *, ranks: bool) -> str:
     """`ranks`: whether ranks.png lies beside the page."""
-    return render(
+    return prose_page(
         "verdict.html",
+        PLOTLY_FILE,
         contests=[_words(one, tuned, out) for one in judged],
         tuning=[
             {"title": title, "about": about, "figure": figure_json(figure)}
             for title, about, figure in tuning_figures(tuned)
         ],
         ranks=ranks,
-        style=asset("prose.css"),
-        plotly=plotly_tag(PLOTLY_FILE),
-        script=asset("plots.js"),
     )
 
 

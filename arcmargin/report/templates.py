@@ -61,6 +61,12 @@ def plotly_tag(address: str | None) -> Markup:
     return Markup('<script src="{}"></script>').format(address)
 
 
+def prose_page(template: str, plotly: str | None, **values: Any) -> str:
+    """A page that extends prose.html: text, tables and plots. `plotly`: as of `plotly_tag`."""
+    style, script = asset("prose.css"), asset("plots.js")
+    return render(template, style=style, script=script, plotly=plotly_tag(plotly), **values)
+
+
 def self_contained(page: str) -> str:
     """A page that needs no PLOTLY_FILE beside it."""
     return page.replace(str(plotly_tag(PLOTLY_FILE)), str(plotly_tag(None)))

@@ -177,7 +177,6 @@ class Monitor(Callback):
         self.images, self.since = 0, now
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
-        # Documented; Lightning's logger connector sets it, where mypy does not see it.
-        steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning's docs have it
         every = min(steps, int(trainer.num_training_batches))
         return every > 0 and (self.step + 1) % every == 0

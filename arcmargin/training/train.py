@@ -127,7 +127,7 @@ def train(
 def _takers(
     data: ImageData, *, test: bool, on_moment: Callable[[Moment], None] | None = None
 ) -> list[SnapshotTaker]:
-    """None where no test image is looked at."""
+    """Empty where no test image may be looked at."""
     return [SnapshotTaker(data, on_moment=on_moment)] if test else []
 
 

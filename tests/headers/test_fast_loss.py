@@ -201,7 +201,6 @@ def test_gradients_against_finite_differences(
     assert torch.autograd.gradcheck(losses, (x, weight, shift))
 
 
-@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="torch has it from 2.14 on")
 @pytest.mark.parametrize("class_chunk", [None, 300])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_without_a_margin_it_is_the_linear_cross_entropy_of_torch(

@@ -2,11 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from command_line import QUICK, arcmargin, arcmargin_process
 
@@ -77,17 +77,14 @@ def test_fewer_classes_than_processes_cannot_be_spread(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(
-    not Path("/proc/self/task").is_dir(), reason="the process to kill is found in Linux's /proc"
-)
 def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "arcmargin.run", *TWO, "epochs=100000"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         assert any(line.startswith("epoch 2/") for line in run.stderr)
-        for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
-            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
-                os.kill(int(child), signal.SIGKILL)
+        for child in psutil.Process(run.pid).children():
+            if any("spawn_main" in part for part in child.cmdline()):
+                child.kill()
         said = run.stderr.read()
     assert run.returncode == 2 and "process 1 of 2 was ended by SIGKILL" in said, said
     assert "Traceback" not in said

@@ -93,7 +93,7 @@ def test_latex_is_escaped() -> None:
 
 
 @pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="pdflatex is not installed: no Python package has TeX"
+    shutil.which("pdflatex") is None, reason="needs TeX, which pip cannot install; .ci/run does"
 )
 def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
     """A table that a sweep on the circle leaves fits the page of an article; none is refused."""
