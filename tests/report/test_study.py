@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 from synthetic_records import make_result
 
-from arcmargin.record import Result, Study
-from arcmargin.report import intervals
+from arcmargin.record import JOURNAL_FILE, Result, Study
+from arcmargin.report import intervals, journal
 from arcmargin.report.frame import configurations
 from arcmargin.report.labels import labels
 from arcmargin.report.margin_axes import contexts
@@ -165,6 +168,30 @@ def test_trials_are_in_no_table(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "verdict.png").exists()
     assert "verdict.html" in (tmp_path / "report" / "index.html").read_text()
     assert (tmp_path / "report" / "experiment" / "winner.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["verdict", "search"])
+def test_the_pages_draw_their_plots(name: str, browser: Any, tmp_path: Path) -> None:
+    for number, run in enumerate(study(3, arcface=0.05)):
+        run.write(tmp_path / f"run{number}")
+    searched = optuna.create_study(study_name="header=arcface", direction="maximize")
+    searched.set_user_attr("score", "val_accuracy")
+    space = {"s": FloatDistribution(1.0, 64.0, log=True)}
+    for s, score in ((2.0, 0.3), (20.0, 0.5), (8.0, 0.4)):
+        trial = {"params": {"s": s}, "distributions": space, "intermediate_values": {1: score}}
+        searched.add_trial(create_trial(value=score, **trial))
+    journal.save([searched], tmp_path / JOURNAL_FILE)
+    write_report([tmp_path], formats=["png"])
+    errors: list[str] = []
+    tab = browser.new_page(viewport={"width": 400, "height": 900})
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "report" / f"{name}.html").as_uri())
+    assert tab.title() == f"{name.title()} · arcmargin" and not errors
+    places = tab.locator("[data-figure]").count()
+    assert places >= 3 and tab.locator("[data-figure] .main-svg >> nth=0").is_visible()
+    assert tab.locator("[data-figure].js-plotly-plot").count() == places
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+    tab.close()
 
 
 def test_several_data_sets_have_their_ranks() -> None:

@@ -165,6 +165,16 @@ def test_the_sampler_goes_where_the_score_is_better(direction, name):
     assert median(abs(math.log(t.params["s"] / 16)) for t in late) < 0.5  # uniform draws: 0.7
 
 
+def test_five_trials_are_drawn_at_random_and_the_next_are_not():
+    drawn = {}
+    for sampler in ("tpe", "random"):
+        how = Settings(n_trials=8, n_jobs=1, sampler=sampler)
+        (study,) = search([MARGINS], Bench(lambda job: Outcome(score(job))), how)
+        drawn[sampler] = [trial.params for trial in study.trials]
+    same = [ours == other for ours, other in zip(drawn["tpe"], drawn["random"], strict=True)]
+    assert same == [True] * 5 + [False] * 3
+
+
 def test_failed_jobs_count_as_the_worst():
     def outcome(job):
         return Outcome(None) if float(value_of(job)["m2"]) > 0.35 else Outcome(score(job))
