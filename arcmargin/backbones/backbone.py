@@ -41,6 +41,8 @@ class Backbone(nn.Sequential):
         if embedding_norm:
             layers.append(nn.BatchNorm1d(embedding_dim, affine=False))
         super().__init__(*layers)
+        # On a CPU convolutions take two thirds of the time with the channels last in memory.
+        self.to(memory_format=torch.channels_last)
         self.frozen = False
         self.takes_features = False
 

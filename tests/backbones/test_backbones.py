@@ -22,6 +22,8 @@ def test_resnet18_is_torchvisions_with_the_large_stem():
     theirs.fc = nn.Identity()
     theirs.load_state_dict(ours.body.state_dict())
     images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours.body(images), theirs(images), atol=1e-4, rtol=1e-4)
+    theirs.to(memory_format=torch.channels_last)
     assert torch.equal(ours.body(images), theirs(images))
     assert count(ours.body) == 11_176_512  # of 11,689,512 less the classifier's 513,000
     assert ours(images).shape == (2, 8)
