@@ -10,6 +10,7 @@ changes. A page says which table stands where:
     <!-- noise: mnist_circle -->       what differs from its baseline by more than the noise
     <!-- verdict: omniglot_fair -->    of a fair comparison (+study=fair): what it says, in full
     <!-- sentence: omniglot_fair -->   its first sentence
+    <!-- reported: mnist_reported -->  beside another project's, docs/results/mnist_reported_source.csv
     <!-- end -->                       the end of each; what is between is written here
 """
 
@@ -22,18 +23,20 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from publishing import noise, rows, tables, verdict
+from publishing import noise, reported, rows, tables, verdict
 
 from arcmargin.errors import UserError
 from arcmargin.files import display_path, write_atomically
 from arcmargin.report import tuning
 
 ROOT = Path(__file__).resolve().parents[1]
-MAKERS: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None], str]] = {
-    "table": lambda runs, _: tables.summary(runs),
-    "noise": lambda runs, _: noise.differences(runs),
-    "verdict": verdict.verdict,
-    "sentence": lambda runs, _: verdict.sentence(runs),
+# What is made of the runs, and of the file beside theirs whose name ends with the second word.
+MAKERS: dict[str, tuple[Callable[..., str], str | None]] = {
+    "table": (tables.summary, None),
+    "noise": (noise.differences, None),
+    "verdict": (verdict.verdict, "space"),
+    "sentence": (verdict.sentence, None),
+    "reported": (reported.comparison, "source"),
 }
 MARKED = re.compile(rf"(<!-- ({'|'.join(MAKERS)}): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -96,11 +99,25 @@ def _filled(found: re.Match[str], page: Path, root: Path) -> str:
             f"that sweep: python scripts/publish.py outputs/sweeps/{name}"
         )
     runs = read(path)
-    space = path.with_name(f"{name}_space.csv")
-    made = MAKERS[kind](runs, read(space) if space.exists() else None)
+    make, ending = MAKERS[kind]
+    made = make(runs, _beside(path, ending)) if ending else make(runs)
     source = f"[Each run]({os.path.relpath(path, page.parent)}), of {_commits(runs)}."
-    after = {"table": f" {source}", "noise": ""}.get(kind, f"\n\n{source}")
+    inline = {"table": f" {source}", "reported": f" {source}", "noise": ""}
+    after = inline.get(kind, f"\n\n{source}")
     return f"{begin}\n{made}{after}\n\n{end}"
+
+
+def _beside(path: Path, ending: str) -> pd.DataFrame | None:
+    """None: a comparison without a search has no space."""
+    beside = path.with_name(f"{path.stem}_{ending}.csv")
+    if beside.exists():
+        return read(beside)
+    if ending == "source":
+        raise UserError(
+            f"expected the reported table in {display_path(beside)}, and it is not there; write it "
+            "there, a row a configuration, with its source on the page"
+        )
+    return None
 
 
 def _commits(runs: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "docs" / "results").glob("*.csv"))
-RESULTS = [path for path in FILES if not path.stem.endswith(("_roc", "_space"))]
+RESULTS = [path for path in FILES if not path.stem.endswith(("_roc", "_space", "_source"))]
 PAGES = ("README.md", "docs/results.md", "docs/unseen.md")
 each = pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 

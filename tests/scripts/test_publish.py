@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import optuna
+import pandas as pd
 import publish
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
+from publishing import reported
 
 from arcmargin.errors import UserError
 from arcmargin.record import JOURNAL_FILE, OpenSet, Result, Settings, Study
@@ -146,6 +149,37 @@ def test_what_was_searched_is_published_and_a_choice_at_its_end_is_said(study, t
     } and set(space["score"]) == {0.5}
     publish.rewrite(tmp_path)
     assert "beyond what was searched: s from 1 to 64 (arcface 63)." in page.read_text()
+
+
+def test_a_reported_row_lies_where_a_further_run_would_or_does_not(sweep, tmp_path):
+    for seed, accuracy in enumerate((0.971, 0.974, 0.972, 0.975, 0.973)):
+        write(sweep, "normface", seed, s=1.0, m1=1.0, m2=0.0, m3=0.0, accuracy=accuracy)
+        write(sweep, "arcface", seed, s=4.0, m1=1.0, m2=0.3, m3=0.0, accuracy=accuracy + 0.01)
+        write(sweep, "linear", seed, accuracy=accuracy)
+    page = tmp_path / "README.md"
+    page.write_text("<!-- reported: tried -->\n<!-- end -->\n")
+    publish.publish(sweep, tmp_path)
+    with pytest.raises(UserError, match=r"expected the reported table in .*tried_source\.csv"):
+        publish.rewrite(tmp_path)
+    source = "row,header,s,m2,m3,accuracy\nsoftmax,linear,,,,97.7\nnorm,normface,1,0,0,96\n"
+    (tmp_path / "docs" / "results" / "tried_source.csv").write_text(source)
+    publish.rewrite(tmp_path)
+    text = page.read_text()
+    # sd 0.158 points, t = 2.776 of four degrees of freedom: 0.158 · 2.776 · sqrt(1.2) = 0.48
+    ours = "97.30 ± 0.16 | 96.82 to 97.78"
+    assert f"| softmax | linear | – | – | – | 97.70 | {ours} | yes |" in text
+    assert f"| norm | normface | 1 | 0 | 0 | 96.00 | {ours} | no |" in text
+    assert "| – | arcface | 4 | 0.3 | 0 | – | 98.30 ± 0.16 | 97.82 to 98.78 | – |" in text
+    assert "1 of 2 reported rows lie in it. [Each run](docs/results/tried.csv)" in text
+
+
+def test_a_further_value_lies_in_the_prediction_interval_in_95_of_100_cases():
+    drawn = np.random.default_rng(0).normal(0.9, 0.01, (4000, 6))
+    inside = 0
+    for *seen, new in drawn:
+        low, high = reported.prediction(pd.Series(seen))
+        inside += low <= new <= high
+    assert inside / len(drawn) == pytest.approx(0.95, abs=0.01)
 
 
 def test_a_trial_may_have_failed_but_no_test(study, tmp_path):
