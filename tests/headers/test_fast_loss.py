@@ -300,6 +300,7 @@ def test_torch_func_takes_its_gradient() -> None:
     torch.testing.assert_close(got, outcome(header, embeddings, labels)["weight"])
 
 
+@pytest.mark.long
 def test_a_compiled_training_step_leaves_the_chunks_as_they_are() -> None:
     header = MarginHeader(D, C, m2=0.5, class_chunk=3).double()
     x, labels = batch()

@@ -84,7 +84,8 @@ def test_two_images_have_one_neighbour_and_one_has_none() -> None:
     assert nearest(np.eye(1))[0].shape == (1, 0)
 
 
-@pytest.mark.parametrize("kind", ["tsne", "umap"])
+# UMAP compiles itself first.
+@pytest.mark.parametrize("kind", ["tsne", pytest.param("umap", marks=pytest.mark.long)])
 def test_a_map_keeps_classes_together_within_the_circle(kind: str) -> None:
     if kind == "umap":
         pytest.importorskip("umap")
