@@ -9,7 +9,6 @@ from PIL import Image
 
 from arcmargin.record import Embeddings, Result, Snapshots
 
-
 shared = pytest.mark.xdist_group("first command")  # one process, or each would run it
 
 

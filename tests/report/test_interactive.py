@@ -596,6 +596,56 @@ def test_a_lasso_chooses_the_same_images_under_every_head(
     reader.close()
 
 
+@pytest.mark.long
+def test_a_lasso_on_a_sphere_chooses_what_faces_the_reader(browser: Any, tmp_path: Path) -> None:
+    runs = [make_run(3, 200, side=4), make_run(3, 200, side=4, seed=1)]
+    reader = Reader(browser, tmp_path, interactive.comparison(runs)["compare.html"])
+    reader.tab.locator("#lasso").click()
+    eye = unit(np.array([*reader.camera().values()]))
+    plot = reader.tab.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    middle = np.array([box["x"] + box["width"] / 2, box["y"] + box["height"] / 2])
+    for step, (x, y) in enumerate([(0, -1), (1, -1), (1, 1), (0, 1), (0, -1)]):  # the right half
+        reader.tab.mouse.move(*middle + 0.45 * np.array([x * box["width"], y * box["height"]]))
+        if not step:
+            reader.tab.mouse.down()
+    assert reader.tab.locator("#outline polygon").get_attribute("points").count(",") == 5
+    reader.tab.mouse.up()
+    reader.tab.locator("#tray").wait_for()
+    points = unit(runs[0].embeddings.embeddings)
+    right = np.cross([0, 0, 1], eye)
+    clear = np.minimum(np.abs(points @ eye), np.abs(points @ right)) > 0.01
+    wanted = np.flatnonzero((points @ eye > 0) & (points @ right > 0) & clear)
+    chosen = np.array(reader.ask("[...chosen.ids]"))
+    assert set(chosen[clear[chosen]]) == set(wanted) and 20 < len(wanted) < 120
+    assert len(reader.trace(CHOSEN, 0)) == len(reader.trace(CHOSEN, 1)) == len(chosen)
+    assert np.allclose(unit(np.array([*reader.camera().values()])), eye)  # the sphere did not turn
+    assert not reader.tab.locator("#outline polygon").get_attribute("points")
+
+    reader.tab.keyboard.press("Escape")
+    reader.tab.locator("#tray").wait_for(state="hidden")
+    reader.tab.locator("#lasso").click()
+    label = int(
+        np.argmax([(points[runs[0].embeddings.labels == c] @ eye).mean() for c in range(5)])
+    )
+    mean = unit(points[runs[0].embeddings.labels == label].mean(0))
+    azimuth, elevation = np.degrees([np.arctan2(mean[1], mean[0]), np.arcsin(mean[2])])
+    reader.ask(f"turn({azimuth}, {elevation})")
+    reader.tab.wait_for_timeout(500)
+    for step in range(40):  # outwards until a dot is under the pointer
+        reader.tab.mouse.move(*middle + 2 * step * np.array([np.cos(step), np.sin(step)]))
+        reader.tab.wait_for_timeout(60)
+        if reader.tab.locator("#tip").is_visible():
+            break
+    reader.tab.mouse.down()
+    reader.tab.mouse.up()
+    reader.tab.locator("#tray").wait_for()
+    said = reader.tab.locator("#tray b").inner_text()
+    assert re.match(rf"c{label} and its \d+ nearest by angle under arcface", said), said
+    reader.close()
+
+
 def test_hostile_names_and_no_snapshots(browser: Any, tmp_path: Path) -> None:
     run = make_run(2, header=EVIL, class_names=[EVIL, "b", "", "d", "e"])._replace(snapshots=None)
     labels = np.where(run.embeddings.labels == 4, 3, run.embeddings.labels)  # an empty class

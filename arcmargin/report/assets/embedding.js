@@ -301,7 +301,12 @@ class Panel {
     this.plot.on("plotly_unhover", () => { this.under = undefined; $("tip").style.display = "none"; });
     if (this.kind === sphere) return grip(this);
     this.plot.on("plotly_click", event => pick(this, this.image(event.points[0])));
-    this.plot.on("plotly_selected", event => event && lasso(this, event.points.map(point => this.image(point)).filter(id => id !== undefined)));
+    this.plot.on("plotly_selected", event => {
+      if (!event) return;
+      Plotly.relayout(this.plot, { selections: [] });
+      Plotly.restyle(this.plot, { selectedpoints: [null] });
+      lasso(this, event.points.map(point => this.image(point)).filter(id => id !== undefined));
+    });
     this.plot.on("plotly_relayout", change => {
       const { xaxis, yaxis } = this.plot.layout;
       if ("xaxis.range[0]" in change && page.panels.length === 1) remember("view", [...xaxis.range, ...yaxis.range].map(v => v.toFixed(3)).join());
@@ -402,8 +407,6 @@ function pick(panel, id) {
   return choosing(panel, `${one.name}${mistaken(one)} and its ${tiles.length} nearest by angle${where}`, [[id], ...tiles]);
 }
 function lasso(panel, ids) {
-  Plotly.relayout(panel.plot, { selections: [] });
-  Plotly.restyle(panel.plot, { selectedpoints: [null] });
   remember("image", null);
   choosing(panel, `${ids.length} chosen${panels.length > 1 ? ", the same in every plot" : ""}`, ids.map(id => [id]));
 }
@@ -568,11 +571,9 @@ function zoom(factor) {
 }
 function grip(panel) {  // drag to turn: plotly's own way overshoots when frames are slow, and cannot be linked
   const { plot } = panel;
-  plot.addEventListener("pointerup", event => {
-    if (held && Math.hypot(event.clientX - held.x, event.clientY - held.y) < 4) pick(panel, panel.under);
-  }, true);
   plot.addEventListener("pointerdown", event => {
-    held = { ...look, x: event.clientX, y: event.clientY, scale: 160 / plot.clientHeight };
+    held = { ...look, panel, x: event.clientX, y: event.clientY, scale: 160 / plot.clientHeight };
+    if ($("lasso").getAttribute("aria-pressed") === "true") held.outline = [[held.x, held.y]];
     if (spinning) spin();
   }, true);
   plot.addEventListener("wheel", event => {
@@ -584,9 +585,38 @@ function grip(panel) {  // drag to turn: plotly's own way overshoots when frames
 addEventListener("pointermove", event => {
   if (!held) return;
   $("tip").style.display = "none";
+  if (held.outline) {
+    held.outline.push([event.clientX, event.clientY]);
+    return $("outline").firstElementChild.setAttribute("points", held.outline.join(" "));
+  }
   turn(held.azimuth - (event.clientX - held.x) * held.scale, held.elevation + (event.clientY - held.y) * held.scale);
 }, true);
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { held = null; }, true);
+addEventListener("pointerup", event => {
+  const { panel, outline, x, y } = held ?? {};
+  release();
+  if (outline?.length > 2) lasso(panel, inside(panel, outline));
+  else if (panel && Math.hypot(event.clientX - x, event.clientY - y) < 4) pick(panel, panel.under);
+}, true);
+addEventListener("pointercancel", release, true);
+function release() {
+  held = null;
+  $("outline").firstElementChild.setAttribute("points", "");
+}
+function inside({ plot, now }, outline) {  // the images within corners on the screen, of those that can be seen
+  const box = plot.getBoundingClientRect(), scale = box.height / 2 * look.zoom / 2.4;  // pixels: 2.4 is the axes' length
+  const right = onSphere(look.azimuth + 90, 0), up = onSphere(look.azimuth, look.elevation + 90);
+  const along = (axis, place) => scale * axis.reduce((sum, v, i) => sum + v * place[i], 0);
+  const within = place => {
+    const x = box.x + box.width / 2 + along(right, place), y = box.y + box.height / 2 - along(up, place);
+    const crossed = outline.filter(([x0, y0], i) => {
+      const [x1, y1] = outline.at(i - 1);
+      return y0 > y !== y1 > y && x < x0 + (x1 - x0) * (y - y0) / (y1 - y0);
+    });
+    return crossed.length % 2 && !behind(place);
+  };
+  const others = now.others && strangers && !only ? now.others : { ids: [], spots: [] };
+  return [...now.drawn.flat().filter(row => within(now.units[row])).map(row => now.ids[row]), ...others.ids.filter((_, i) => within(others.spots[i]))];
+}
 async function spin() {
   spinning = !spinning;
   $("spin").setAttribute("aria-pressed", spinning);
@@ -653,10 +683,11 @@ async function start() {
   $("panels").append(...panels.map(panel => panel.root), ...page.cards.map(card));
   $("player").hidden = page.stops.length < 2;
   $("slider").max = page.stops.length - 1;
-  $("spin").hidden = $("glass").hidden = !spheres.length;
+  $("spin").hidden = $("glass").hidden = $("lasso").hidden = !spheres.length;
   $("slider").oninput = () => { if (playing) play(); seek(+$("slider").value, 250); };
   $("play").onclick = play;
   $("spin").onclick = spin;
+  $("lasso").onclick = () => $("lasso").setAttribute("aria-pressed", $("lasso").getAttribute("aria-pressed") === "false");
   $("glass").onclick = () => {
     const glass = $("glass").getAttribute("aria-pressed") === "false";
     $("glass").setAttribute("aria-pressed", glass);
