@@ -347,13 +347,22 @@ def contest_markdown(one: Judged, tuned: Sequence[Tuned] = ()) -> list[str]:
 
 def by_other_metrics(one: Judged) -> list[str]:
     """Who beats the baselines there; not a second choice of what to judge by."""
-    found = [
-        f"{contest.metric.title}: {', '.join(head.label for head in contest.winners)}"
-        for contest in one.others
-        if contest.metric.better and contest.winners
-    ]
+    found: dict[str, list[str]] = {}
+    for contest in one.others:
+        if contest.metric.better and contest.winners:
+            found.setdefault(_winners(contest), []).append(contest.metric.title)
     if not found:
         return []
-    return [
-        f"By other metrics these beat all baselines, each corrected by itself: {'; '.join(found)}."
-    ]
+    listed = "; ".join(f"{who} ({', '.join(metrics)})" for who, metrics in found.items())
+    return [f"By other metrics these beat all baselines, each corrected by itself: {listed}."]
+
+
+def _winners(contest: Contest) -> str:
+    """`all 10`, `all but magface`, or their names."""
+    won = {head.label for head in contest.winners}
+    rest = [head.label for head in contest.challengers if head.label not in won]
+    if not rest:
+        return f"all {len(won)}" if len(won) > 1 else won.pop()
+    if len(won) > 3 * len(rest):
+        return f"all but {', '.join(sorted(rest))}"
+    return ", ".join(sorted(won))
