@@ -46,7 +46,7 @@ def test_the_middle_half_is_scipys() -> None:
 def test_the_middle_half_of_few_is_the_mean() -> None:
     assert interquartile([]) is None
     assert interquartile([1.0]) == interval([1.0])
-    assert interquartile([1.0, 2.0, 6.0]) == interval([1.0, 2.0, 6.0])
+    assert interquartile([1.0, 2.0, 6.0, 9.0]) == interval([1.0, 2.0, 6.0, 9.0])
     moved = interquartile([1.0, 2.0, 3.0, 4.0, -1e6])
     assert moved is not None and moved.mean == 2.0
 
