@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def measure(quick: bool) -> list[dict[str, Any]]:
             )
         )
     rows.append(_pipeline(quick))
+    rows.append(_mapped(quick))
     if not quick and COMPILER:
         rows.append(_compiled())
     return rows
@@ -111,6 +112,25 @@ def _pipeline(quick: bool) -> dict[str, Any]:
     return row(
         *("epoch", case, "throughput", PIPELINE, ratios(usual_s, ours_s)),
         absolute=_images_per_s(len(data.train), ours_s, usual_s),
+    )
+
+
+def _mapped(quick: bool) -> dict[str, Any]:
+    """As images larger than memory are read; here the system keeps the whole file in memory."""
+    cfg = configuration([*MNIST, "batch_size=128", "epochs=2", "logger=none"])
+    data = mnist_like.tensors(28, 6_000 if quick else 60_000, 1_000)
+    with tempfile.TemporaryDirectory() as folder:
+        mapped = replace(data, train=mnist_like.mapped(data.train, Path(folder, "images.npy")))
+        mapped_s, memory_s = in_turns(
+            1 if quick else 3,
+            "images mapped from a file, in memory (s)",
+            partial(ours, cfg, mapped),
+            partial(ours, cfg, data),
+        )
+    case = "MNIST recipe, batch 128, images mapped from a file, without W&B"
+    return row(
+        *("epoch", case, "throughput", "the same in memory", ratios(memory_s, mapped_s)),
+        absolute=_images_per_s(2 * len(data.train), mapped_s, memory_s),
     )
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from arcmargin.data.image_data import ImageData, RawImages, build
+from arcmargin.data.image_cache import pixel_sums
+from arcmargin.data.image_data import ImageData, RawImages, Split, build
+from arcmargin.data.mapped_images import MappedImages
 
 CLASSES = [str(digit) for digit in range(10)]
 
@@ -29,6 +31,13 @@ def tensors(side: int, images: int, test: int) -> ImageData:
         split_seed=0,
         val_fraction=0.1 if images < 10_000 else 0.05,
     )
+
+
+def mapped(split: Split, path: Path) -> Split:
+    """The same images in a file that is mapped into memory."""
+    np.save(path, split.images)
+    file = np.load(path, mmap_mode="r")
+    return Split(MappedImages(file, pixel_sums(file)), split.labels)
 
 
 def loaders(folder: str, data: ImageData, batch_size: int) -> tuple[DataLoader, DataLoader]:
