@@ -24,6 +24,10 @@ COMMANDS = re.findall(r"^    (python -m arcmargin\.run|arcmargin) (.+)$", PAGE, 
 SCRIPT = "import sys; from arcmargin.run import main; sys.argv[0] = 'arcmargin'; sys.exit(main())"
 
 
+def in_processes(program: str, written: str) -> bool:
+    return program == "arcmargin" or "--multirun" in written
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("reader")
@@ -42,8 +46,8 @@ def test_every_part_has_its_files():
 @pytest.mark.parametrize(
     "index",
     [
-        pytest.param(number, marks=[pytest.mark.long] if "--multirun" in written else [])
-        for number, (_, written) in enumerate(COMMANDS)
+        pytest.param(number, marks=[pytest.mark.long] if in_processes(*command) else [])
+        for number, command in enumerate(COMMANDS)
     ],
 )
 def test_a_command_runs_as_it_is_written(index, folder):

@@ -12,6 +12,7 @@ from arcmargin.record import find_results
 HERE = "hydra/launcher=basic"  # in this process
 
 
+@pytest.mark.long
 def test_a_named_sweep_runs_every_job_once_and_skips_what_is_finished(tmp_path):
     sweep = ["--multirun", "header=linear,arcface", "m2=0.2,0.3", "sweep=try", *QUICK]
     done = arcmargin(*sweep, HERE, cwd=tmp_path)

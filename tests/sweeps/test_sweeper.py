@@ -90,6 +90,7 @@ def rows(listed):
     return [re.split(r" {2,}", line.strip())[1:] for line in lines], total, estimate
 
 
+@pytest.mark.long
 def test_a_list_says_what_would_run_and_writes_nothing(tmp_path):
     sweep(sweep_tasks.measured, "seeds=2", "m2=0.2,0.5", "epochs=2", *QUIET, cwd=tmp_path)
     wider = ["header=linear,arcface", "m2=0.2,0.5,0.6", "seeds=2", "epochs=2", "--list"]
@@ -180,6 +181,7 @@ def test_each_value_may_get_a_search_of_its_own(tmp_path):
     assert {one.study for one in OmegaConf.load(tmp_path / "best.yaml")} == {first, second}
 
 
+@pytest.mark.long
 def test_a_list_of_a_search_shows_its_next_batch(tmp_path):
     command = [*SEARCH, "hydra.sweeper.n_trials=4", "epochs=2"]
     sweep(sweep_tasks.measured, *command, *QUIET, cwd=tmp_path)
