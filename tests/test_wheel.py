@@ -11,7 +11,7 @@ import pytest
 from arcmargin.record import find_results
 
 # One wheel for all of them: in one process.
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -9,9 +9,6 @@ from PIL import Image
 
 from arcmargin.record import Embeddings, Result, Snapshots
 
-shared = pytest.mark.xdist_group("first command")  # one process, or each would run it
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The first command of the README, with fewer epochs; W&B offline as on a fresh machine."""
@@ -22,7 +19,6 @@ def finished(tmp_path_factory):
     return done, folder
 
 
-@shared
 def test_the_first_command_leaves_everything_it_names(finished):
     done, folder = finished
     files = "record.json embeddings.npz snapshots.npz embedding.png embedding.html"
@@ -34,7 +30,6 @@ def test_the_first_command_leaves_everything_it_names(finished):
         assert line in done.stdout
 
 
-@shared
 def test_the_record_says_what_was_run_and_what_came_of_it(finished):
     _, folder = finished
     result = Result.read(folder)
@@ -56,7 +51,6 @@ def test_the_record_says_what_was_run_and_what_came_of_it(finished):
     assert json.loads((folder / "record.json").read_text())["status"] == "finished"
 
 
-@shared
 def test_a_log_gets_plain_lines_and_the_way_to_upload(finished):
     done, _ = finished
     said = (

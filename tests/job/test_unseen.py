@@ -154,9 +154,6 @@ def test_digits_and_mnist_hold_them_out(mnist_dir):
 # --- end to end -----------------------------------------------------------------------------------
 
 
-shared = pytest.mark.xdist_group("unseen")  # one process, or each would train the sweep
-
-
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """Two scales by two margins, trained on the digits 0 to 6."""
@@ -170,7 +167,6 @@ def sweep(tmp_path_factory):
     return done, cwd / "outputs" / "sweeps" / "try"
 
 
-@shared
 def test_a_run_leaves_the_open_set_figures(sweep):
     done, folder = sweep
     results = find_results(folder).results
@@ -194,7 +190,6 @@ def test_a_run_leaves_the_open_set_figures(sweep):
     assert set(about.thresholds) == {"best", *(f"far_1e-0{i}" for i in (1, 2, 3, 4))}
 
 
-@shared
 def test_the_figures_follow_from_the_stored_embeddings(sweep):
     _, folder = sweep
     result = find_results(folder).results[0]
@@ -206,7 +201,6 @@ def test_the_figures_follow_from_the_stored_embeddings(sweep):
     assert result.intervals == {k: tuple(v) for k, v in again.intervals.items()}
 
 
-@shared
 def test_the_report_draws_curves_and_the_heat_map(sweep):
     done, folder = sweep
     for name in ("roc.png", "heatmap.png"):
@@ -230,7 +224,6 @@ def test_the_report_draws_curves_and_the_heat_map(sweep):
     assert {"verification_eer", "accuracy"} <= set(run_table(find_results(folder).results, folder))
 
 
-@shared
 def test_the_mirror_gets_the_figures_and_the_curve(sweep):
     _, folder = sweep
     result = find_results(folder).results[0]

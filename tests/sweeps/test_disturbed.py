@@ -9,7 +9,7 @@ from sweep_process import Sweep
 
 from arcmargin.record import find_results
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("disturbed")]
+pytestmark = pytest.mark.long
 
 # Four combinations, of which linear's two are one job: it takes no m2. Shifts draw random numbers.
 SWEEP = ["header=linear,arcface", "m2=0.2,0.3", "augment=shift", "epochs=40", "dataset.classes=4"]

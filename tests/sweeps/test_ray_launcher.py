@@ -15,7 +15,7 @@ from sweep_tasks import is_alive, wait_until
 
 from arcmargin.record import find_results
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from sweep_tasks import wait_until
 
 from arcmargin.record import find_results
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from arcmargin.training.module import Description, MarginModule
 from arcmargin.training.processes import JoinedProcesses
 from arcmargin.training.train import fit, train
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("several devices")]  # which share `two`
+pytestmark = pytest.mark.long
 
 CLASSES, TRAIN, BATCH = 5, 102, 20  # the last batch has two images: none for a third process
 SHARED = {"epochs": 3, "batch_size": BATCH, "seed": 0}
