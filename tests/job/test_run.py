@@ -9,6 +9,7 @@ from PIL import Image
 
 from arcmargin.record import Embeddings, Result, Snapshots
 
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The first command of the README, with fewer epochs; W&B offline as on a fresh machine."""
