@@ -68,7 +68,7 @@ def test_ranges_end_where_the_classes_cannot_keep_them(tmp_path):
         ]
         for size in ("2d", "128d")
     }
-    assert ends["128d"] == [0.8, 0.6]
+    assert ends["128d"] == [1.2, 0.8]
     bounds = largest_feasible(10, 2)
     assert ends["2d"] == pytest.approx([bounds["m2"], bounds["m3"]], abs=1e-3)
     assert ends["2d"][0] <= bounds["m2"] and ends["2d"][1] <= bounds["m3"]
