@@ -4,9 +4,9 @@ further run of ours would?"""
 from typing import Any
 
 import pandas as pd
-from scipy.special import stdtrit
 
 from arcmargin.metrics.table import metric
+from arcmargin.report.statistics import half_width
 from publishing.tables import NOTHING, configurations, markdown, setting
 
 SETTINGS = ("header", "s", "m2", "m3")
@@ -46,7 +46,7 @@ def prediction(values: "pd.Series[float]") -> tuple[float, float]:
     """Where one more value lies in 95 of 100 cases, if they are normal: mean ± t·sd·√(1 + 1/n).
     No accuracy is above 1."""
     count = len(values)
-    half = stdtrit(count - 1, 0.975) * values.std() * (1 + 1 / count) ** 0.5
+    half = half_width(count) * values.std() * (count + 1) ** 0.5
     return values.mean() - half, min(values.mean() + half, 1.0)
 
 

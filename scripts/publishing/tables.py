@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.special import stdtrit
 
 from arcmargin.metrics.table import PREDICTED, metric
+from arcmargin.report.statistics import half_width
 from publishing.rows import CONFIGURATION
 
 NOTHING = "–"
@@ -86,7 +86,6 @@ def _caption(runs: pd.DataFrame, seeds: set[int]) -> str:
     over = f"{many} seeds" if len(seeds) == 1 else f"{min(seeds)} to {many} seeds"
     what = f"mean ± standard deviation over {over}" if many > 1 else "one run each"
     if len(seeds) == 1 and many > 1:
-        half = stdtrit(many - 1, 0.975) / many**0.5
-        what += f" (95 % interval of a mean: ± {half:.2f} standard deviations)"
+        what += f" (95 % interval of a mean: ± {half_width(many):.2f} standard deviations)"
     of = "Accuracy: test split; the rest: images of unseen classes; "
     return (of if UNSEEN[0] in runs else "Test split; angles in degrees; ") + f"{what}."

@@ -13,6 +13,7 @@ from synthetic_records import make_result
 
 from arcmargin.record import JOURNAL_FILE, Result, Study
 from arcmargin.report import intervals, journal
+from arcmargin.report.contest import contest
 from arcmargin.report.frame import configurations
 from arcmargin.report.labels import labels
 from arcmargin.report.margin_axes import contexts
@@ -112,6 +113,18 @@ def test_by_other_metrics_the_same_winners_are_named_once() -> None:
         "By other metrics these beat all baselines, each corrected by itself: all 2 (mAP@R, recall@1, "
         "EER); arcface (AUC)."
     ]
+
+
+def test_by_other_metrics_few_losers_are_named_instead_of_the_winners() -> None:
+    rng = np.random.default_rng(0)
+    gains = {"linear": 0.0, "normface": 0.0, "lost": 0.0} | {f"won{k}": 0.1 for k in range(4)}
+    values = {
+        head: dict(enumerate((0.5 + gain + rng.normal(0, 0.001, 5)).tolist()))
+        for head, gain in gains.items()
+    }
+    other = contest(values, ("linear", "normface"), "retrieval_map_at_r")
+    (said,) = by_other_metrics(judged(study())[0]._replace(others=[other]))
+    assert said.endswith("each corrected by itself: all but lost (mAP@R).")
 
 
 def test_where_none_does_that_is_what_is_said() -> None:

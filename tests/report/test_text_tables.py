@@ -92,10 +92,15 @@ def test_latex_is_escaped() -> None:
     assert "\\textbackslash{}end\\{table\\}" in text
 
 
-@pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="needs TeX, which pip cannot install; .ci/run does"
-)
-def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
+@pytest.fixture
+def pdflatex() -> str:
+    program = shutil.which("pdflatex")
+    if program is None:
+        pytest.skip("no pdflatex: TeX does not come by pip; .ci/run installs it")
+    return program
+
+
+def test_latex_compiles_within_the_line(tmp_path: Path, pdflatex: str) -> None:
     """A table that a sweep on the circle leaves fits the page of an article; none is refused."""
     many = {one.name: 12.3 for one in SECTIONS[0].metrics}
     margins = [0.1, 0.2, 0.3] * 4
@@ -116,7 +121,7 @@ def test_latex_compiles_within_the_line(tmp_path: Path) -> None:
             f"\\begin{{document}}{text}\\end{{document}}"
         )
         done = subprocess.run(
-            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
+            [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
