@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxtyping
+import joblib
 import pytest
 import torch
 
@@ -20,6 +21,11 @@ jaxtyping.install_import_hook("arcmargin", "beartype.beartype")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("WANDB_API_KEY", None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a test that waits for a browser or a process leaves its core idle."""
+    return joblib.cpu_count() + 1
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
-"""A Slurm cluster of one node with two CPUs, on free ports, in a folder of its own."""
+"""A Slurm cluster of one node with two CPUs, on free ports, in a folder of its own. Two devices that
+are everywhere pass for GPUs, which Slurm lends to jobs as it would lend real ones."""
 
 import os
 import shutil
@@ -35,7 +36,8 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=10
 SchedulerParameters=sched_interval=1,bf_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 Gres=gpu:2 State=UNKNOWN
 PartitionName=small Nodes={host} Default=YES MaxTime=01:00:00 State=UP
 """
 
@@ -62,6 +64,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     configuration.write_text(CONFIGURATION.format(folder=folder, host=host, **ports))
     environment = {"SLURM_CONF": str(configuration), "PATH": _path()}
     inherited = {**os.environ, **environment}
+    (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
     daemons = [
         subprocess.Popen([*command, "-f", configuration], env=inherited, stderr=subprocess.DEVNULL)
         for command in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host])

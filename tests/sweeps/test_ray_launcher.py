@@ -27,7 +27,7 @@ def no_cluster():
 
 
 class Cluster:
-    """Two nodes of one CPU each on this machine, on a free port, that ask for a token."""
+    """Two nodes on this machine, on a free port, that ask for a token; each says that it has a GPU."""
 
     def __init__(self, environment):
         self.environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -47,10 +47,11 @@ class Cluster:
         self.wait_for_nodes(2)
 
     def _start(self, folder, *arguments):
-        program = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1"]
+        program = [str(Path(sys.executable).parent / "ray"), "start", "--block"]
+        has = ["--num-cpus=1", "--num-gpus=1", "--object-store-memory=80000000"]
         with (folder / "said").open("a") as file:
             node = subprocess.Popen(
-                [*program, "--object-store-memory=80000000", "--disable-usage-stats", *arguments],
+                [*program, *has, "--disable-usage-stats", *arguments],
                 env=self.environment,
                 cwd=folder,
                 stdout=file,
@@ -110,6 +111,14 @@ def test_a_cluster_that_runs_is_joined_and_all_its_nodes_work(how, cluster, tmp_
     arguments = ["seed=0,1", "epochs=2", *further]
     code, said = Sweep("together", *arguments, launcher="ray", cwd=tmp_path, env=environment).end()
     assert code == 0 and "2 finished" in said, said
+
+
+def test_jobs_have_a_gpu_each_where_they_ask_for_one(cluster, tmp_path):
+    environment = cluster.joining
+    arguments = ["seed=0,1", "epochs=2", "hydra.launcher.ray.remote.num_gpus=1"]
+    code, said = Sweep("together", *arguments, launcher="ray", cwd=tmp_path, env=environment).end()
+    notes = [json.loads(note.read_text()) for note in tmp_path.glob("sweep/*/note.json")]
+    assert [note["gpu"] for note in notes] == ["0", "0"] and code == 0, said
 
 
 def test_another_sweeps_own_cluster_is_not_joined(no_cluster, tmp_path):

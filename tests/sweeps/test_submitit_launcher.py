@@ -1,5 +1,6 @@
 """Jobs by submitit: as processes of this machine, and on a real Slurm cluster of one node."""
 
+import json
 import os
 import signal
 import subprocess
@@ -53,6 +54,13 @@ def test_a_job_asks_for_one_cpu_and_as_long_as_the_partition_allows(slurm, tmp_p
     assert len(find_results(tmp_path / "sweep").results) == 2 and code == 0, said
     assert set(limits) == {"1:00:00"}
     assert "sacct" not in said and "srun" not in said and "Traceback" not in said
+
+
+def test_jobs_have_a_gpu_each_where_they_ask_for_one(slurm, tmp_path):
+    arguments = ["zip(seed=0,1; epochs=2,2)", "hydra.launcher.gpus_per_node=1"]
+    code, said = SlurmSweep("together", *arguments, cwd=tmp_path, env=slurm).end()
+    notes = [json.loads(note.read_text()) for note in tmp_path.glob("sweep/*/note.json")]
+    assert sorted(note["gpu"] for note in notes) == ["0", "1"] and code == 0, said
 
 
 def test_a_requeued_job_goes_on_and_the_sweep_is_a_success(slurm, tmp_path):
