@@ -125,7 +125,8 @@ def _list_trials(batches: Batches, spaces: Sequence[search.Space], trials: int) 
     left = trials * sum(bool(space.dimensions) for space in spaces) - len(batches.listed)
     tests = [sweeper.plan(space.fixed, space.name) for space in spaces] * sweeper.config.study.seeds
     print(listing(batches.listed, more=[*batches.listed[-1:] * left, *tests]))
-    print(f"these are {left} more trials, and then {len(tests)} tests of the settings chosen")
+    trials_left = f"{left} more trials, then " if left else ""
+    print(f"to follow: {trials_left}{len(tests)} tests of the settings chosen")
 
 
 # ---- what each chooses from ------------------------------------------------------------------------

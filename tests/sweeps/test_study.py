@@ -31,7 +31,7 @@ def test_every_head_has_as_many_trials_and_then_fresh_seeds(tmp_path):
     heads = f"header={','.join(HEADS)}"
     trials, tests, said = listed(heads, cwd=tmp_path)
     assert len(trials) == 9 and not tests
-    assert "these are 0 more trials, and then 6 tests of the settings chosen" in said
+    assert "to follow: 6 tests of the settings chosen" in said
     done = sweep(sweep_tasks.measured, *STUDY, heads, *QUIET, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     studies = journal.load(tmp_path / JOURNAL_FILE)
@@ -49,6 +49,20 @@ def test_every_head_has_as_many_trials_and_then_fresh_seeds(tmp_path):
     sweep(sweep_tasks.measured, *STUDY, heads, *QUIET, cwd=tmp_path)
     after = {path for path in tree(tmp_path) if path.name == "record.json"}
     assert after == {path for path in before if path.name == "record.json"}
+
+
+@pytest.mark.long
+def test_several_seeds_count_by_their_mean_and_none_of_them_is_tested(tmp_path):
+    command = ("seeds=2", "header=linear,normface", "study.trials=2")
+    done = sweep(sweep_tasks.measured, *STUDY, *command, *QUIET, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trials, tests, _ = listed(*command, cwd=tmp_path)
+    assert [one.rpartition(" ")[2] for one in trials] == ["seed=0", "seed=1"] * 4
+    assert [one.rpartition(" ")[2] for one in tests] == ["seed=2", "seed=3"] * 2
+    scores = [
+        trial.value for study in journal.load(tmp_path / JOURNAL_FILE) for trial in study.trials
+    ]
+    assert scores == pytest.approx([0.81 + 0.0005] * 4), "0.81 + 0.001 x seed, at m2 = 0"
 
 
 @pytest.mark.long
