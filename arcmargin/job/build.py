@@ -38,9 +38,8 @@ log = logging.getLogger("arcmargin")
 FEATURES = Path("outputs/features")
 FEW_STEPS, ENOUGH_STEPS = 4, 8  # an epoch: with fewer than these, as many as those
 LEAST_BATCH = 8  # BatchNorm estimates a mean from it
-DEFAULT_GAP = (
-    7 / 9
-)  # of the angle between neighbouring centres: 28° of ten classes' 36° on a circle
+# Of the angle between neighbouring centres: 28° of ten classes' 36° on a circle.
+DEFAULT_GAP = 7 / 9
 
 
 class Choices(NamedTuple):
@@ -334,7 +333,7 @@ def _warn(
     """What a careful reader of the configuration would have noticed."""
     for override in choices.overrides:
         key = re.match(r"\+*(m1|m2|m3|s)=", override)
-        if key and key[1] not in block:
+        if key and key[1] not in block and cfg[key[1]] != NO_MARGIN.get(key[1]):
             log.warning("%s takes no %s: %s has no effect", choices.header, key[1], override)
     if said := _about_steps(cfg, settings, images):
         log.warning("%s", said)

@@ -107,6 +107,13 @@ def test_a_margin_that_the_user_sets_stays_and_its_bound_is_named(tmp_path):
     assert "keeps it" not in done.stderr
 
 
+def test_what_a_head_does_not_take_is_said_unless_it_is_no_margin(tmp_path):
+    done, _ = settings_of("header=linear", "s=8", "m2=0.2", "m3=0", cwd=tmp_path)
+    assert "linear takes no s: s=8 has no effect" in done.stderr
+    assert "linear takes no m2: m2=0.2 has no effect" in done.stderr
+    assert "m3" not in done.stderr
+
+
 def test_only_the_very_same_run_is_finished_already(tmp_path):
     settings_of(cwd=tmp_path)
     again = arcmargin(*QUICK, "hydra.run.dir=x", cwd=tmp_path)
