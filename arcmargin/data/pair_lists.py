@@ -102,7 +102,7 @@ def pair_files(
 
 
 def _read_csv(path: Path) -> PairList:
-    """Two paths and a label a line; a first line with other words in it is a header."""
+    """Two paths and a label a line; a first line with words in the place of the paths is a header."""
     expected = "expected two paths and a label (1 or 0, same or different) a line"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -130,9 +130,8 @@ def _read_csv(path: Path) -> PairList:
 
 
 def _is_header(row: list[str], folder: Path) -> bool:
-    if len(row) == 3:
-        return row[2].strip().lower() not in SAME and not (folder / row[0].strip()).is_file()
-    return not any(Path(cell.strip()).suffix for cell in row)
+    names = [cell.strip() for cell in row[:2]]
+    return not any(Path(name).suffix or (folder / name).is_file() for name in names)
 
 
 def lfw_pairs(data_dir: str, split: str = "10fold", image_set: str = "deepfunneled") -> PairList:

@@ -20,7 +20,7 @@ def write(path, text):
     return str(path)
 
 
-@pytest.mark.parametrize("header", ["", "first,second,label\n"])
+@pytest.mark.parametrize("header", ["", "first,second,label\n", "first,second,same\n"])
 def test_a_list_of_pairs(photos, tmp_path, header):
     text = f"{header}cat/0.png,cat/1.png,1\ncat/0.png, dog/3.png ,different\n\ndog/3.png,dog/1.png,same"
     listed = read_list(write(tmp_path / "photos" / "pairs.csv", text))
