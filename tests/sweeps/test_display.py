@@ -128,6 +128,8 @@ def test_the_second_ctrl_c_ends_what_does_not_end_by_itself(tmp_path):
     terminal.wait_for(lambda: len(processes(tmp_path)) == 2)
     terminal.press_ctrl_c()
     terminal.wait_for(lambda: len(list(tmp_path.glob("sweep/*/interrupted"))) == 2)
+    # Two that come before Python has seen to the first are one.
+    terminal.wait_for(lambda: state.stopped(tmp_path / "sweep"))
     terminal.press_ctrl_c()
     assert terminal.end() == 130, terminal.shown
     # Python's own resource tracker ends after it, and may say that it tidied up.
