@@ -495,6 +495,13 @@ def test_a_comparison_shows_the_runs_that_are_asked_for(browser: Any, tmp_path: 
     reader.tab.wait_for_function(f"() => {names}.length === 2 && document.body.dataset.ready")
     assert reader.ask(names) == ["arcface m2=0.8", "arcface m2=0.1"]
     assert len(reader.trace(0)) == (runs[8].embeddings.labels == 0).sum()
+
+    more = "head => head.append(Object.assign(document.createElement('p'), {textContent: 'more'}))"
+    reader.tab.locator(".head").first.evaluate(more)
+    first, second = reader.ask(
+        "[...document.querySelectorAll('.plot')].map(plot => plot.getBoundingClientRect().top)"
+    )
+    assert first == second, "plots stand beside one another, however much is above one of them"
     reader.close()
 
 

@@ -90,7 +90,8 @@ def test_a_job_whose_time_is_over_is_queued_again(slurm, tmp_path):
 
 
 def test_jobs_go_on_without_their_command_which_finds_what_they_did(slurm, tmp_path):
-    sweep = SlurmSweep(None, *TRAINING, "epochs=20", "seed=0,1", cwd=tmp_path, env=slurm)
+    arguments = [*TRAINING, "epochs=20", "seed=0,1"]
+    sweep = SlurmSweep(None, *arguments, cwd=tmp_path, env=slurm)
     sweep.wait_for_epoch(1, "*seed0*")
     os.killpg(sweep.process.pid, signal.SIGKILL)
     sweep.end()
@@ -101,7 +102,6 @@ def test_jobs_go_on_without_their_command_which_finds_what_they_did(slurm, tmp_p
         result.folder: (result.folder / "record.json").stat().st_mtime_ns for result in results
     }
     assert len(written) == 2
-    arguments = [*TRAINING, "epochs=20", "seed=0,1"]
     code, said = Sweep(None, *arguments, launcher="basic", cwd=tmp_path).end()
     assert code == 0 and "nothing to run: all of 2 in sweep finished already" in said, said
     assert written == {path: (path / "record.json").stat().st_mtime_ns for path in written}
