@@ -2,18 +2,18 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import slurm_cluster
 from sweep_process import TRAINING, Sweep
 from sweep_tasks import wait_until
 
-from arcmargin.record import find_results
+from arcmargin.record import Result, find_results
 
 pytestmark = pytest.mark.long
 
@@ -167,17 +167,48 @@ def test_sigterm_stops_the_job_it_is_sent_to(tmp_path):
     assert "1 finished, 1 stopped" in said
 
 
+# --- several tasks a job --------------------------------------------------------------------------
+
+TWO = ("trainer=cpu", "trainer.devices=2")
+GENTLE = ("header=linear", "optimizer.lr=0.01", "threads=1")  # rounding stays small
+
+
+def batch_script(command, *options, cwd, env):
+    """Runs it as a Slurm job of its own; the exit code and all that was said."""
+    environment = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(sys.path)}
+    sbatch = ["sbatch", "--wait", "--output=said", *options, f"--wrap={command}"]
+    done = subprocess.run(sbatch, cwd=cwd, env=environment, check=False)
+    return done.returncode, (cwd / "said").read_text()
+
+
+def run(*settings):
+    fixed = ("logger=none", "epochs=2", "dataset.classes=4", "hydra.run.dir=x")
+    return shlex.join([sys.executable, "-m", "arcmargin.run", *fixed, *settings])
+
+
 def test_a_run_within_a_job_of_several_tasks(slurm, tmp_path):
-    run = (
-        f"{sys.executable} -m arcmargin.run logger=none epochs=1 dataset.classes=4 hydra.run.dir=x"
+    code, said = batch_script(run(), "--ntasks=2", cwd=tmp_path, env=slurm)
+    assert code == 0 and "Traceback" not in said and "srun" not in said, said
+    assert (tmp_path / "x" / "record.json").exists()
+
+
+def test_two_tasks_train_one_run_to_the_curves_of_one_process(slurm, tmp_path):
+    code, said = batch_script(
+        f"srun {run(*TWO, *GENTLE)}", "--ntasks-per-node=2", cwd=tmp_path, env=slurm
     )
-    environment = {**os.environ, **slurm, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        ["sbatch", "--wait", "--ntasks=2", "--output=said", f"--wrap={run}"],
-        cwd=tmp_path,
-        env=environment,
-        check=False,
-    )
-    said = (tmp_path / "said").read_text()
-    assert done.returncode == 0 and "Traceback" not in said and "srun" not in said, said
-    assert (Path(tmp_path) / "x" / "record.json").exists()
+    assert code == 0 and "Traceback" not in said, said
+    assert said.count("epoch 2/2") == 1, "only one of the two says it"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    alone = run("trainer=cpu", *GENTLE, "hydra.run.dir=alone")
+    assert subprocess.run(alone, shell=True, cwd=tmp_path, env=environment).returncode == 0
+    two, one = (Result.read(tmp_path / name) for name in ("x", "alone"))
+    assert two.curves["train_loss"] == pytest.approx(one.curves["train_loss"], rel=1e-4)
+    assert two.metrics["accuracy"] == pytest.approx(one.metrics["accuracy"], abs=0.02)
+
+
+def test_a_job_of_a_sweep_has_two_tasks(slurm, tmp_path):
+    tasks = ("hydra.launcher.tasks_per_node=2", "epochs=2")
+    code, said = SlurmSweep(None, *TRAINING, *TWO, *tasks, cwd=tmp_path, env=slurm).end()
+    (result,) = find_results(tmp_path / "sweep").results
+    assert code == 0 and result.finished, said
+    assert (result.folder / "run.log").read_text().count("epoch 2/2") == 1
