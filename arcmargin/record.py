@@ -23,6 +23,7 @@ SCHEMA = 2
 RECORD_FILE = "record.json"
 JOURNAL_FILE = "study.journal"  # of a search, in its sweep's folder
 STATUSES = ("finished", "failed", "pruned")
+TOO_LARGE = 1e100  # no metric or setting is; what is made of such numbers overflows
 NO_MARGIN = {"m1": 1.0, "m2": 0.0, "m3": 0.0}
 NO_RUNS_BELOW = {"checkpoints", ".hydra", "wandb", ".git"}
 
@@ -406,7 +407,7 @@ def _parse_int(digits: str) -> int | float | None:
 
 def _parse_float(digits: str) -> float | None:
     value = float(digits)
-    return value if math.isfinite(value) else None
+    return value if abs(value) < TOO_LARGE else None
 
 
 class Found(NamedTuple):

@@ -163,11 +163,11 @@ def test_a_damaged_record_says_why(tmp_path: Path, text: str, why: str) -> None:
 def test_integers_are_fine_as_margins_and_nan_is_read_as_missing(tmp_path: Path) -> None:
     write_json(tmp_path, settings={"m1": 4, "s": 30})
     text = (tmp_path / "record.json").read_text()
-    more = ', "metrics": {"accuracy": NaN, "huge": 1' + 400 * "0" + "}}"
+    more = ', "metrics": {"accuracy": NaN, "large": -1e300, "huge": 1' + 400 * "0" + "}}"
     (tmp_path / "record.json").write_text(text[:-1] + more)
     result = Result.read(tmp_path)
     assert (result.settings.m1, result.settings.s) == (4.0, 30.0)
-    assert result.metrics == {"accuracy": None, "huge": None}
+    assert result.metrics == {"accuracy": None, "large": None, "huge": None}
 
 
 def test_find_results_names_everything(tmp_path: Path) -> None:

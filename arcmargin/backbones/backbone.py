@@ -1,12 +1,18 @@
 """What all backbones share: a body that makes features of images, and a projection to the embedding."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from arcmargin.errors import UserError
+
+
+def check_count(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"backbone.{key} must be a whole number from 1 on, got {value!r}")
 
 
 class Backbone(nn.Sequential):
@@ -27,6 +33,8 @@ class Backbone(nn.Sequential):
     ) -> None:
         if embedding_dim < 1:
             raise UserError(f"embedding_dim must be at least 1, got {embedding_dim}")
+        if hidden is not None:
+            check_count("hidden", hidden)
         with torch.no_grad():
             features = body.eval()(torch.zeros(1, *image_shape)).numel()
         body.train()

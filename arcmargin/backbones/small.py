@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from arcmargin.backbones.backbone import Backbone
+from arcmargin.backbones.backbone import Backbone, check_count
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -28,6 +28,7 @@ def convnet(
     The first is a strided 5×5 where the image has 16 pixels or more to a side, so that no layer
     works at full size; a smaller one starts with a 3×3 that keeps its size.
     """
+    check_count("width", width)
     channels, side = image_shape[0], min(image_shape[1:])
     large = side >= 16
     body = _block(channels, width, 5, stride=2) if large else _block(channels, width, 3)

@@ -93,7 +93,7 @@ def _draw(ax: Axes, curves: list[Curve]) -> None:
             edges = 100 * (mean - sd).clip(0), 100 * (mean + sd).clip(max=1)
             ax.fill_between(curve.far, *edges, color=colour, alpha=0.15, lw=0)
     ax.set_xscale("log")
-    ax.set(xlim=(far[known[0]], 1), ylim=(0, 100))
+    ax.set(xlim=(min(far[known[0]], 0.1), 1), ylim=(0, 100))  # few pairs may know no rate below 1
     ax.set_xlabel("false accept rate", fontsize=8, color=INK, labelpad=1)
     ax.set_ylabel("true accept rate, %", fontsize=8, color=INK, labelpad=1)
     ax.xaxis.set_minor_locator(NullLocator())

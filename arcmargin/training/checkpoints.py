@@ -136,7 +136,8 @@ def read(path: Path) -> Checkpoint:
             settings = {str(name) for name in first}
         case _:
             raise UserError(f"'{path}' is damaged: it holds no state of an optimizer")
-    if not isinstance(epoch, int) or not isinstance(content.get("callbacks"), Mapping):
+    progress = [content.get("callbacks"), content.get("loops")]
+    if not isinstance(epoch, int) or not all(isinstance(part, Mapping) for part in progress):
         raise UserError(f"'{path}' is damaged: it does not say how far training had come")
     return Checkpoint(path, state, _described(content["arcmargin"], path), epoch, settings)
 

@@ -79,6 +79,7 @@ class MarginModule(pl.LightningModule):
         self._schedule = schedule
         self._header_lr = header_lr
         self.description = description
+        self.training_began = False
         self._total_steps = 1
         self._rank, self._processes = 0, 1
         # Sums stay on the device: reading them once an epoch keeps the step free of host syncs.
@@ -107,6 +108,9 @@ class MarginModule(pl.LightningModule):
         if self._spreads and isinstance(self.header, Header):
             self.header.requires_grad_(True)
             self.header = PartialFC(self.header, gathered=True)
+
+    def on_train_start(self) -> None:
+        self.training_began = True
 
     def on_train_end(self) -> None:
         if isinstance(self.header, PartialFC):
@@ -218,7 +222,7 @@ class MarginModule(pl.LightningModule):
             checkpoint["arcmargin"] = self.description._asdict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.curves = checkpoint["curves"]
+        self.curves = {str(name): list(values) for name, values in checkpoint["curves"].items()}
         if self._spreads:
             count = self.header.num_classes
             of_these_classes(checkpoint, classes_of(self._rank, self._processes, count), count)

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from arcmargin.data.image_data import Batches, ImageData, evaluation_batch_size, sample
 from arcmargin.errors import Interrupted, UserError
+from arcmargin.files import display_path
 from arcmargin.metrics import geometry, validation
 from arcmargin.metrics.open_set import Evaluation
 from arcmargin.metrics.open_set import evaluate as evaluate_unseen
@@ -249,6 +250,13 @@ def fit(
         fitter.fit(module, batches, vals, ckpt_path=resume, weights_only=True)
     except SystemExit as error:  # Lightning turns Ctrl-C into one
         raise KeyboardInterrupt from error
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if resume is None or module.training_began or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"resume: {display_path(resume)} is damaged ({type(error).__name__}: {error}): no training "
+            "can go on from it"
+        ) from error
     return fitter, data, best.best_model_path
 
 

@@ -193,6 +193,8 @@ MISTAKES = {
     "empty batches": (["batch_size=0"], "batch_size must be >= 2"),
     "endless batches": (["batch_size=1e20"], "batch_size"),
     "no rate": (["optimizer.lr=x"], "optimizer.lr must be a number"),
+    "no channels": (["backbone.width=0"], "backbone.width must be a whole number from 1 on, got 0"),
+    "a hidden layer of none": (["backbone.hidden=0"], "backbone.hidden must be a whole number"),
     "missing folder": (["dataset=folder", "dataset.path=nowhere"], "'nowhere' is not a folder"),
     "path not given": (["dataset=folder"], "dataset.path"),
     "nothing to resume": (["resume=nowhere"], "holds no checkpoint"),

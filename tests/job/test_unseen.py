@@ -20,7 +20,7 @@ from arcmargin.headers import MarginHeader
 from arcmargin.metrics.open_set import evaluate
 from arcmargin.metrics.pairs import Pairs, sampled
 from arcmargin.metrics.table import OF_VALIDATION_CLASSES, metric
-from arcmargin.record import Result, Settings, Unseen, find_results
+from arcmargin.record import OpenSet, Result, Settings, Unseen, find_results
 from arcmargin.report import heatmap, roc
 from arcmargin.report.frame import configurations
 from arcmargin.report.tables import run_table
@@ -236,6 +236,13 @@ def test_without_unseen_classes_there_is_nothing_to_draw():
     settings = Settings(header="a", dataset="b", embedding_dim=2)
     found = configurations([Result(settings=settings)])
     assert roc.figure(found) is None and heatmap.figures(found) == []
+
+
+def test_a_curve_of_very_few_pairs_is_drawn():
+    settings = Settings(header="linear", dataset="digits", embedding_dim=2)
+    curve = OpenSet(images=4, classes=2, how="3 pairs", far=[0.1, 1.0], tar=[None, 1.0])
+    (ax,) = roc.picture(Result(settings=settings, open_set=curve)).axes
+    assert ax.get_xlim() == (0.1, 1)
 
 
 def module_of(data, state=None):

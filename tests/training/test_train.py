@@ -201,6 +201,20 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
     assert not (tmp_path / "on").exists()
 
 
+@pytest.mark.parametrize("part", ["curves", "loops", "lr_schedulers"])
+def test_a_checkpoint_that_lacks_a_part_is_damaged(data, tmp_path, part):
+    def described():
+        return module(data, how=description(data))
+
+    fit(data, tmp_path, epochs=1, model=described())
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    del content[part]
+    torch.save(content, last)
+    with pytest.raises(UserError, match=r"last\.ckpt'? is damaged"):
+        fit(data, tmp_path, epochs=2, resume=last, model=described())
+
+
 def test_snapshots_begin_before_training_and_end_with_the_result(data, tmp_path):
     outcome = fit(data, tmp_path, epochs=3)
     snapshots = outcome.arrays.snapshots
