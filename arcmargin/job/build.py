@@ -1,12 +1,14 @@
 """From a composed configuration, which stays as it is, to plain objects: data, module, settings."""
 
+import inspect
 import logging
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -66,6 +68,9 @@ def build(cfg: DictConfig, choices: Choices) -> Built:
     block = header_block(cfg)
     _check_header(block)
     _refuse_what_the_header_cannot(cfg, block, choices.header)
+    _check_types("header", block)
+    for group in ("backbone", "optimizer", "schedule", "augment"):
+        _check_types(group, OmegaConf.to_container(cfg[group], resolve=True))
     data = load_data(cfg)
     if cfg.gap_deg is not None:
         block |= _matched_margin(cfg, data.num_classes, choices.overrides)
@@ -180,6 +185,26 @@ def _check_header(block: Mapping[str, Any]) -> None:
         raise UserError(
             f"header._target_ is '{target}', which is no subclass of arcmargin.headers.Header"
         )
+
+
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _check_types(group: str, settings: Any) -> None:
+    """A setting must be of the type that its target declares, where that is a plain one."""
+    try:
+        called = inspect.signature(get_object(str(settings["_target_"])), eval_str=True)
+    except Exception:  # whoever calls it says what is wrong, and some hints are only names
+        return
+    for key, value in settings.items():
+        hint = called.parameters[key].annotation if key in called.parameters else Any
+        kinds = set(get_args(hint) or [hint])
+        plain = kinds - {NoneType}
+        if not plain or not plain <= _PLAIN.keys() or (value is None and NoneType in kinds):
+            continue
+        if type(value) not in plain and not (type(value) is int and float in plain):
+            words = " or ".join(_PLAIN[kind] for kind in _PLAIN if kind in plain)
+            raise UserError(f"{group}.{key} must be {words}, got {value!r}")
 
 
 def _refuse_what_the_header_cannot(cfg: DictConfig, block: Mapping[str, Any], header: str) -> None:

@@ -44,6 +44,8 @@ class ResumableRandomness(Callback):
         return state | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        if any(getattr(state, "dtype", None) != torch.uint8 for state in state_dict.values()):
+            raise ValueError("its random numbers are not whole")
         self.random = state_dict
 
 

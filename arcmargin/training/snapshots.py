@@ -9,6 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from arcmargin.data.image_data import ImageData, thumbnails
 from arcmargin.metrics import geometry
@@ -86,8 +87,13 @@ class SnapshotTaker(Callback):
         return {name: getattr(self, name) for name in _KEPT}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name in _KEPT:
-            setattr(self, name, state_dict[name])
+        kept = {name: list(state_dict[name]) for name in _KEPT}
+        tensors = [*kept["embeddings"], *kept["centres"]]
+        alike = len({len(moments) for moments in kept.values()}) == 1
+        if not alike or not all(isinstance(one, Tensor) for one in tensors):
+            raise ValueError("its snapshots are not whole")
+        for name, moments in kept.items():
+            setattr(self, name, moments)
 
     def snapshots(self) -> Snapshots:
         split = self.data.test

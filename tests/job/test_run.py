@@ -193,6 +193,13 @@ MISTAKES = {
     "empty batches": (["batch_size=0"], "batch_size must be >= 2"),
     "endless batches": (["batch_size=1e20"], "batch_size"),
     "no rate": (["optimizer.lr=x"], "optimizer.lr must be a number"),
+    "half a channel": (["backbone.width=0.5"], "backbone.width must be a whole number, got 0.5"),
+    "half a pixel": (
+        ["augment=shift", "augment.pixels=0.5"],
+        "augment.pixels must be a whole number",
+    ),
+    "a list for a number": (["schedule.warmup=[]"], "schedule.warmup must be a number, got []"),
+    "a word of the head": (["header.gradient=1"], "header.gradient must be a word, got 1"),
     "no channels": (["backbone.width=0"], "backbone.width must be a whole number from 1 on, got 0"),
     "a hidden layer of none": (["backbone.hidden=0"], "backbone.hidden must be a whole number"),
     "missing folder": (["dataset=folder", "dataset.path=nowhere"], "'nowhere' is not a folder"),
