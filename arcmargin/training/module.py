@@ -223,6 +223,8 @@ class MarginModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = {str(name): list(values) for name, values in checkpoint["curves"].items()}
+        if not all(isinstance(v, float | int | None) for row in self.curves.values() for v in row):
+            raise ValueError("its curves hold what is no number")
         if self._spreads:
             count = self.header.num_classes
             of_these_classes(checkpoint, classes_of(self._rank, self._processes, count), count)

@@ -159,8 +159,9 @@ def sweep(tmp_path_factory):
     """Two scales by two margins, trained on the digits 0 to 6."""
     cwd = tmp_path_factory.mktemp("open")
     done = arcmargin(
-        *("--multirun", "+experiment=digits_open_scale", "epochs=2", "seed=0,1", "s=8,32"),
-        *("m3=0,0.3", "sweep=try", "logger=none", "hydra/launcher=basic"),
+        *("--multirun", "header=cosface", "embedding_dim=16d", "epochs=2", "seed=0,1", "s=8,32"),
+        *("dataset.unseen=[7,8,9]", "dataset.unseen_val=0", "m3=0,0.3"),
+        *("sweep=try", "threads=1", "logger=none", "hydra/launcher=basic"),
         cwd=cwd,
     )
     assert done.returncode == 0, done.stderr
