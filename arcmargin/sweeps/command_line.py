@@ -166,9 +166,10 @@ def _checked(
 def _check_option_name(override: Override) -> None:
     value = override.value()
     names = value if isinstance(value, list) else [value]
-    if not all(isinstance(name, str | None) for name in names):
+    if not all(isinstance(name, str) for name in names):
+        given = "null" if value is None else value
         raise UserError(
-            f"{override.key_or_group} takes the name of an option, got {value}; --help lists them"
+            f"{override.key_or_group} takes the name of an option, got {given}; --help lists them"
         )
 
 

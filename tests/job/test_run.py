@@ -222,6 +222,7 @@ MISTAKES = {
     "syntax": (["m2=0.2,"], "m2=0.2,"),
     "another program": (["header._target_=os.system"], "no subclass of arcmargin.headers.Header"),
     "no program": (["header._target_=no.such.thing"], "cannot be imported"),
+    "a group of nothing": (["header=null"], "header takes the name of an option, got null"),
     "no data": (["dataset={_target_: builtins.dict}"], "takes the name of an option"),
     "nothing to freeze": (["backbone.frozen=true"], "needs weights to freeze"),
     "removed": (["~epochs"], "every run"),

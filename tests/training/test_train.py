@@ -16,7 +16,7 @@ from arcmargin.errors import Interrupted, UserError
 from arcmargin.headers import MarginHeader
 from arcmargin.metrics import geometry
 from arcmargin.record import Settings
-from arcmargin.training import schedules
+from arcmargin.training import checkpoints, schedules
 from arcmargin.training.module import Description, MarginModule, TrainingDiverged
 from arcmargin.training.train import train
 
@@ -213,6 +213,16 @@ def test_a_checkpoint_that_lacks_a_part_is_damaged(data, tmp_path, part):
     torch.save(content, last)
     with pytest.raises(UserError, match=r"last\.ckpt'? is damaged"):
         fit(data, tmp_path, epochs=2, resume=last, model=described())
+
+
+def test_an_archive_with_a_name_that_is_no_text_is_damaged(tmp_path):
+    place = tmp_path / "x.ckpt"
+    torch.save({}, place)
+    content = bytearray(place.read_bytes())
+    content[content.rindex(b"data.pkl")] = 0xDA  # in the list of its parts
+    place.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged: no training can go on from it"):
+        checkpoints.find(str(place), tmp_path)
 
 
 def test_snapshots_begin_before_training_and_end_with_the_result(data, tmp_path):
