@@ -1,7 +1,6 @@
 """What all backbones share: a body that makes features of images, and a projection to the embedding."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,8 +9,8 @@ from torch import Tensor, nn
 from arcmargin.errors import UserError
 
 
-def check_count(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def check_count(key: str, value: int) -> None:
+    if value < 1:
         raise UserError(f"backbone.{key} must be a whole number from 1 on, got {value!r}")
 
 

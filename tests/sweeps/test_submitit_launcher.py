@@ -10,6 +10,7 @@ import time
 
 import pytest
 import slurm_cluster
+from command_line import arcmargin
 from sweep_process import TRAINING, Sweep
 from sweep_tasks import wait_until
 
@@ -181,9 +182,11 @@ def batch_script(command, *options, cwd, env):
     return done.returncode, (cwd / "said").read_text()
 
 
+RUN = ("logger=none", "epochs=2", "dataset.classes=4", "hydra.run.dir=x")
+
+
 def run(*settings):
-    fixed = ("logger=none", "epochs=2", "dataset.classes=4", "hydra.run.dir=x")
-    return shlex.join([sys.executable, "-m", "arcmargin.run", *fixed, *settings])
+    return shlex.join([sys.executable, "-m", "arcmargin.run", *RUN, *settings])
 
 
 def test_a_run_within_a_job_of_several_tasks(slurm, tmp_path):
@@ -198,9 +201,8 @@ def test_two_tasks_train_one_run_to_the_curves_of_one_process(slurm, tmp_path):
     )
     assert code == 0 and "Traceback" not in said, said
     assert said.count("epoch 2/2") == 1, "only one of the two says it"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    alone = run("trainer=cpu", *GENTLE, "hydra.run.dir=alone")
-    assert subprocess.run(alone, shell=True, cwd=tmp_path, env=environment).returncode == 0
+    alone = arcmargin(*RUN, "trainer=cpu", *GENTLE, "hydra.run.dir=alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
     two, one = (Result.read(tmp_path / name) for name in ("x", "alone"))
     assert two.curves["train_loss"] == pytest.approx(one.curves["train_loss"], rel=1e-4)
     assert two.metrics["accuracy"] == pytest.approx(one.metrics["accuracy"], abs=0.02)

@@ -201,18 +201,41 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(data, tmp_path):
     assert not (tmp_path / "on").exists()
 
 
-@pytest.mark.parametrize("part", ["curves", "loops", "lr_schedulers"])
-def test_a_checkpoint_that_lacks_a_part_is_damaged(data, tmp_path, part):
+DAMAGE = {
+    "no curves": lambda content: content.pop("curves"),
+    "no progress": lambda content: content.pop("loops"),
+    "no schedule": lambda content: content.pop("lr_schedulers"),
+    "a curve of tensors": lambda content: content["curves"].update(epoch=torch.zeros(2)),
+    "no random state": lambda content: content["callbacks"]["ResumableRandomness"].update(
+        cpu=torch.zeros(2)
+    ),
+    "fewer snapshots": lambda content: content["callbacks"]["SnapshotTaker"]["epochs"].pop(),
+    "odd snapshots": lambda content: content["callbacks"]["SnapshotTaker"].update(centres=[0, 0]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_checkpoint_of_which_a_part_is_wrong_is_damaged(data, tmp_path, damage):
     def described():
         return module(data, how=description(data))
 
     fit(data, tmp_path, epochs=1, model=described())
     last = tmp_path / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)
-    del content[part]
+    DAMAGE[damage](content)
     torch.save(content, last)
     with pytest.raises(UserError, match=r"last\.ckpt'? is damaged"):
         fit(data, tmp_path, epochs=2, resume=last, model=described())
+
+
+def test_what_fails_in_a_resumed_training_is_not_laid_to_the_checkpoint(data, tmp_path):
+    def fails(*_):
+        raise KeyError("ours")
+
+    how, last = description(data), tmp_path / "checkpoints" / "last.ckpt"
+    fit(data, tmp_path, epochs=1, model=module(data, how=how))
+    with pytest.raises(KeyError, match="ours"):
+        fit(data, tmp_path, epochs=2, resume=last, model=module(data, how=how), on_epoch=fails)
 
 
 def test_an_archive_with_a_name_that_is_no_text_is_damaged(tmp_path):
