@@ -61,9 +61,14 @@ def figure(found: Sequence[Configuration]) -> Figure | None:
 
 
 def _curves(results: Sequence[Result]) -> list[OpenSet]:
-    """Of those that have a curve."""
+    """Of those that have a curve: very few pairs tell the rate 1 alone."""
+
+    def drawn(one: OpenSet) -> bool:
+        points = zip(one.far, one.tar, strict=True)
+        return any(far < 1 and tar is not None for far, tar in points)
+
     known = (result.open_set for result in results)
-    return [one for one in known if one and 0 < len(one.far) == len(one.tar)]
+    return [one for one in known if one and len(one.far) == len(one.tar) and drawn(one)]
 
 
 def _curve(one: Configuration, label: str) -> Curve:
@@ -93,7 +98,7 @@ def _draw(ax: Axes, curves: list[Curve]) -> None:
             edges = 100 * (mean - sd).clip(0), 100 * (mean + sd).clip(max=1)
             ax.fill_between(curve.far, *edges, color=colour, alpha=0.15, lw=0)
     ax.set_xscale("log")
-    ax.set(xlim=(min(far[known[0]], 0.1), 1), ylim=(0, 100))  # few pairs may know no rate below 1
+    ax.set(xlim=(far[known[0]], 1), ylim=(0, 100))
     ax.set_xlabel("false accept rate", fontsize=8, color=INK, labelpad=1)
     ax.set_ylabel("true accept rate, %", fontsize=8, color=INK, labelpad=1)
     ax.xaxis.set_minor_locator(NullLocator())

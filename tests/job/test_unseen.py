@@ -239,10 +239,13 @@ def test_without_unseen_classes_there_is_nothing_to_draw():
     assert roc.figure(found) is None and heatmap.figures(found) == []
 
 
-def test_a_curve_of_very_few_pairs_is_drawn():
+def test_so_few_pairs_that_only_one_rate_is_known_make_no_curve():
     settings = Settings(header="linear", dataset="digits", embedding_dim=2)
     curve = OpenSet(images=4, classes=2, how="3 pairs", far=[0.1, 1.0], tar=[None, 1.0])
-    (ax,) = roc.picture(Result(settings=settings, open_set=curve)).axes
+    result = Result(settings=settings, open_set=curve)
+    assert roc.picture(result) is None
+    curve.tar[0] = 0.5
+    (ax,) = roc.picture(result).axes
     assert ax.get_xlim() == (0.1, 1)
 
 
